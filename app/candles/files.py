@@ -1,0 +1,104 @@
+"""Recorded candles from a parquet or CSV file: refused with a reason unless they are what they claim to be.
+
+Columns: ``open_time`` (ms UTC), ``open, high, low, close, volume``. Gaps are allowed and reported; anything else that
+would put a wrong number into a window is not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+
+from app.errors import CandleFileInvalid
+from app.types import MINUTE_MS, Candles, IntArray, iso
+
+COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
+
+
+def read_candles(path: Path) -> Candles:
+    """The candles of a ``.parquet`` or ``.csv`` file, checked.
+
+    Raises `CandleFileInvalid` with the first thing that is wrong and what to do about it.
+    """
+    table = _read_table(path)
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise CandleFileInvalid(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}")
+    columns = [_column(path, table, name) for name in COLUMNS]
+    open_time = columns[0]
+    if np.any(open_time != np.floor(open_time)):
+        raise CandleFileInvalid(f"{path}: open_time must be whole milliseconds UTC")
+    candles = Candles(open_time.astype(np.int64), *columns[1:])
+    check_candles(candles, str(path))
+    return candles
+
+
+def check_candles(candles: Candles, source: str) -> None:
+    """Raise `CandleFileInvalid` unless the candles are sorted, unique, minute-aligned, positive and consistent."""
+    if len(candles) < 2:
+        raise CandleFileInvalid(f"{source} holds {len(candles)} candles: at least two are needed")
+    steps = np.diff(candles.open_time_ms)
+    complaints = (
+        (candles.open_time_ms % MINUTE_MS != 0, "is not on a whole minute (one-minute candles, ms UTC)"),
+        (np.append(False, steps < 0), "is earlier than the row before it: sort the file by open_time"),
+        (np.append(False, steps == 0), "stands twice: remove duplicate rows"),
+        (
+            (np.minimum.reduce([candles.open, candles.high, candles.low, candles.close]) <= 0),
+            "has a price that is not positive",
+        ),
+        (
+            (candles.high < np.maximum(candles.open, candles.close))
+            | (candles.low > np.minimum(candles.open, candles.close)),
+            "has a high or low that does not enclose open and close",
+        ),
+        (candles.volume < 0, "has a negative volume"),
+    )
+    for bad, words in complaints:
+        if bad.any():
+            row = int(np.argmax(bad))
+            when = iso(int(candles.open_time_ms[row]))
+            raise CandleFileInvalid(f"{source}: row {row} ({when}) {words}")
+
+
+def gaps(candles: Candles) -> list[tuple[int, int]]:
+    """Missing stretches as ``(first missing minute, first minute present again)`` in ms."""
+    times = candles.open_time_ms
+    at: IntArray = np.flatnonzero(np.diff(times) > MINUTE_MS)
+    return [(int(times[i]) + MINUTE_MS, int(times[i + 1])) for i in at]
+
+
+def _read_table(path: Path) -> Any:
+    if not path.is_file():
+        raise CandleFileInvalid(f"{path} does not exist")
+    try:
+        match path.suffix.lower():
+            case ".parquet":
+                return pa_parquet.read_table(path)
+            case ".csv":
+                return pa_csv.read_csv(path)
+    except (pa.ArrowException, OSError) as error:
+        raise CandleFileInvalid(f"{path} cannot be read as {path.suffix}: {_first_line(error)}") from error
+    raise CandleFileInvalid(f"{path}: candle files end in .parquet or .csv")
+
+
+def _column(path: Path, table: Any, name: str) -> np.ndarray[Any, Any]:
+    column = table.column(name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise CandleFileInvalid(f"{path}: column {name} holds {column.type}, not numbers")
+    values = np.asarray(column.to_numpy(), dtype=np.float64)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise CandleFileInvalid(
+            f"{path}: column {name} has {int(bad.sum())} empty or NaN values, the first in row "
+            f"{int(np.argmax(bad))}: leave such minutes out, gaps are understood"
+        )
+    return values
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

@@ -1,0 +1,197 @@
+"""Every error the product raises on purpose. The docstring is the default message; `status` is what HTTP answers.
+
+    OracleError
+    ├── BadInput                      400  the caller can mend it
+    │   ├── UnknownFeed               404
+    │   ├── UnknownPrediction         404
+    │   ├── UnknownModel              404
+    │   ├── CandleFileInvalid
+    │   ├── BundleMalformed           422
+    │   └── BundleTooLarge            413
+    ├── NotNow                        503  ask again later
+    │   ├── VenueUnavailable
+    │   ├── WindowIncomplete
+    │   ├── ForecastStale
+    │   ├── NoForecastYet
+    │   ├── ProofNotReady             409
+    │   └── CandlesGone               410  (never comes back)
+    ├── ProvingFailed                 500
+    │   ├── ProofRejected             the proof we made does not verify
+    │   ├── ProofTimedOut             killed at its time limit
+    │   ├── ProverDied                the worker process went away
+    │   └── OutputsDisagree           network and circuit say different things
+    ├── ChainError                    502
+    │   ├── ChainUnavailable
+    │   ├── SimulationReverted        the chain would refuse the transaction
+    │   └── TransactionFailed
+    └── Misconfigured                 500  the operator can mend it
+        ├── ModelFolderInvalid
+        ├── SrsUnavailable
+        ├── ToolMissing
+        ├── PortInUse
+        └── StoreUnavailable          503
+"""
+
+from __future__ import annotations
+
+import inspect
+from http import HTTPStatus
+
+
+class OracleError(Exception):
+    """Something went wrong."""
+
+    status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
+    retry_after_s: int | None = None
+
+    def __init__(self, detail: str | None = None, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail or inspect.cleandoc(type(self).__doc__ or "").splitlines()[0])
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+    @classmethod
+    def slug(cls) -> str:
+        """The class name in kebab case: the problem type over HTTP, the reason code in logs."""
+        return "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("-")
+
+
+class BadInput(OracleError):
+    """The request cannot be served as it stands."""
+
+    status = HTTPStatus.BAD_REQUEST
+
+
+class UnknownFeed(BadInput):
+    """There is no such feed."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class UnknownPrediction(BadInput):
+    """There is no such prediction."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class UnknownModel(BadInput):
+    """There is no such model here."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class CandleFileInvalid(BadInput):
+    """The candle file cannot be used."""
+
+
+class BundleMalformed(BadInput):
+    """This is not a bundle."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class BundleTooLarge(BadInput):
+    """The bundle is larger than this service reads."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class NotNow(OracleError):
+    """Not available at this moment; ask again later."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after_s = 60
+
+
+class VenueUnavailable(NotNow):
+    """The venue does not answer."""
+
+
+class WindowIncomplete(NotNow):
+    """Too many minutes of the window are missing."""
+
+
+class ForecastStale(NotNow):
+    """The newest forecast is older than the caller accepts."""
+
+
+class NoForecastYet(NotNow):
+    """No forecast has been made yet."""
+
+
+class ProofNotReady(NotNow):
+    """The proof is still being made."""
+
+    status = HTTPStatus.CONFLICT
+    retry_after_s = 2
+
+
+class CandlesGone(NotNow):
+    """The candles behind this prediction are no longer stored."""
+
+    status = HTTPStatus.GONE
+    retry_after_s = None
+
+
+class ProvingFailed(OracleError):
+    """The proof could not be made."""
+
+
+class ProofRejected(ProvingFailed):
+    """The proof that was made does not verify."""
+
+
+class ProofTimedOut(ProvingFailed):
+    """The proof took longer than its time limit and was killed."""
+
+
+class ProverDied(ProvingFailed):
+    """The prover process died."""
+
+
+class OutputsDisagree(ProvingFailed):
+    """Network and circuit disagree beyond the quantisation tolerance."""
+
+
+class ChainError(OracleError):
+    """The chain did not do what was asked."""
+
+    status = HTTPStatus.BAD_GATEWAY
+
+
+class ChainUnavailable(ChainError):
+    """The chain's RPC endpoint does not answer."""
+
+
+class SimulationReverted(ChainError):
+    """The chain would refuse this transaction."""
+
+
+class TransactionFailed(ChainError):
+    """The transaction was mined but failed."""
+
+
+class Misconfigured(OracleError):
+    """The installation is not complete."""
+
+
+class ModelFolderInvalid(Misconfigured):
+    """The model folder is not what its manifest says."""
+
+
+class SrsUnavailable(Misconfigured):
+    """The structured reference string is not here."""
+
+
+class ToolMissing(Misconfigured):
+    """A program that this step needs is not installed."""
+
+
+class PortInUse(Misconfigured):
+    """The port is taken by another process."""
+
+
+class StoreUnavailable(Misconfigured):
+    """The database cannot be used."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    retry_after_s = 5

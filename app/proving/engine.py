@@ -1,0 +1,232 @@
+"""The only door to ezkl. Every call here is synchronous and holds the GIL, so serving calls it in worker processes.
+
+Field elements stay inside: callers see signed integers and bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ezkl
+
+from app.errors import Misconfigured, ProofRejected, ProvingFailed
+from app.types import Circuit, Keys, Proof
+
+EZKL_VERSION = version("ezkl")
+FIELD = 21888242871839275222246405745257275088548364400416034343698204186575808495617
+"""Order of the scalar field of BN254."""
+COMMITMENT_BYTES = 64
+
+RUN_ARGS: Mapping[str, Any] = {
+    "input_visibility": "polycommit",
+    "output_visibility": "public",
+    "param_visibility": "fixed",
+    "num_inner_cols": 1,
+    "decomp_base": 512,
+    "decomp_legs": 3,
+    "disable_freivalds": True,
+    "ignore_range_check_inputs_outputs": True,
+    # No rescaling between layers: the circuit is then plain integer arithmetic, and k falls to 11.
+    "scale_rebase_multiplier": 10,
+}
+"""The settings that prove in a fifth of a second; docs/decisions/0003 says why each is safe."""
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def compile_network(
+    network: Path, settings: Path, compiled: Path, *, input_scale: int, param_scale: int, logrows: int
+) -> dict[str, Any]:
+    """Circuit settings and compiled circuit of an ONNX network; gives the settings.
+
+    The time stamp that ezkl writes is set to zero, so that the same network gives the same bytes.
+    """
+    args = ezkl.PyRunArgs()
+    for name, value in RUN_ARGS.items():
+        setattr(args, name, value)
+    args.input_scale, args.param_scale, args.logrows = input_scale, param_scale, logrows
+    with _translated("compile the circuit"):
+        ezkl.gen_settings(str(network), str(settings), py_run_args=args)
+        content: dict[str, Any] = json.loads(settings.read_text())
+        content["timestamp"] = 0
+        settings.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        ezkl.compile_circuit(str(network), str(compiled), str(settings))
+    return content
+
+
+def make_development_srs(path: Path, logrows: int) -> None:
+    """A structured reference string whose secret this very process knew: for development only."""
+    with _translated("make a development SRS"):
+        ezkl.gen_srs(str(path), logrows)
+
+
+def make_keys(circuit: Circuit, srs: Path, vk: Path, pk: Path) -> None:
+    """Verifying and proving key; the same circuit and SRS always give the same bytes."""
+    with _translated("make the keys"):
+        ezkl.setup(str(circuit.compiled), str(vk), str(pk), str(srs))
+
+
+def write_solidity_verifier(circuit: Circuit, srs: Path, vk: Path, target: Path) -> None:
+    """The Solidity verifier of a verifying key.
+
+    ezkl writes the source and then tries to download a compiler for the ABI; offline that fails after the part that
+    we need, so success is judged by the file.
+    """
+
+    async def create(abi: Path) -> None:
+        await ezkl.create_evm_verifier(
+            str(vk), str(circuit.settings), str(target), str(abi), str(srs), False
+        )
+
+    failure: Exception | None = None
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            asyncio.run(create(Path(scratch) / "abi.json"))
+        except RuntimeError as error:
+            failure = error
+    if not target.is_file() or "function verifyProof" not in target.read_text():
+        raise Misconfigured(f"ezkl wrote no Solidity verifier: {failure}")
+
+
+def prove(keys: Keys, observation: Sequence[int]) -> Proof:
+    """A proof of the network's outputs on ``observation`` (integers at the circuit's input scale), verified.
+
+    Raises `ProofRejected` when the finished proof does not verify and `ProvingFailed` when none can be made.
+    """
+    with tempfile.TemporaryDirectory(prefix="veriregime-proof-") as folder:
+        scratch = Path(folder)
+        started = time.perf_counter()
+        make_witness(keys, observation, scratch / "witness.json")
+        witnessed = time.perf_counter()
+        with _translated("prove"):
+            ezkl.prove(
+                str(scratch / "witness.json"),
+                str(keys.circuit.compiled),
+                str(keys.pk),
+                str(scratch / "proof.json"),
+                str(keys.srs),
+            )
+        proved = time.perf_counter()
+        made = json.loads((scratch / "proof.json").read_text())
+    proof = bytes.fromhex(made["hex_proof"].removeprefix("0x"))
+    instances = tuple(_signed(felt) for felt in made["instances"][0])
+    if not verify(keys, proof, instances):
+        raise ProofRejected()
+    commitment = proof[:COMMITMENT_BYTES]
+    if commitment != commit(keys, observation):
+        raise ProofRejected("the proof commits to other inputs than the observation")
+    return Proof(
+        proof=proof,
+        instances=instances,
+        commitment=commitment,
+        vk_hash=keys.vk_hash,
+        srs_hash=keys.srs_hash,
+        witness_seconds=witnessed - started,
+        prove_seconds=proved - witnessed,
+        verify_seconds=time.perf_counter() - proved,
+    )
+
+
+def make_witness(keys: Keys, observation: Sequence[int], target: Path) -> tuple[int, ...]:
+    """The circuit's execution trace on ``observation``, written to ``target``; gives its outputs as integers."""
+    scale = 2**keys.circuit.input_scale
+    request = target.with_name("input.json")
+    request.write_text(json.dumps({"input_data": [[value / scale for value in observation]]}))
+    with _translated("compute the witness"):
+        witness: dict[str, Any] = ezkl.gen_witness(
+            str(request), str(keys.circuit.compiled), str(target), str(keys.vk), str(keys.srs)
+        )
+    if [_signed(felt) for felt in witness["inputs"][0]] != list(observation):
+        raise ProvingFailed("ezkl quantised the observation to other integers")
+    return tuple(_signed(felt) for felt in witness["outputs"][0])
+
+
+def verify(keys: Keys, proof: bytes, instances: Sequence[int]) -> bool:
+    """Whether ``proof`` shows that the circuit gives ``instances``, by the verifying key."""
+    if len(proof) != keys.circuit.proof_bytes or any(abs(i) > FIELD // 2 for i in instances):
+        return False
+    snark = {
+        "protocol": None,
+        "instances": [[_felt(value) for value in instances]],
+        "proof": list(proof),
+        "hex_proof": "0x" + proof.hex(),
+        "split": None,
+        "pretty_public_inputs": None,
+        "timestamp": None,
+        "version": None,
+    }
+    with tempfile.TemporaryDirectory(prefix="veriregime-verify-") as folder:
+        path = Path(folder) / "proof.json"
+        path.write_text(json.dumps(snark))
+        try:
+            with _quiet():
+                answer = ezkl.verify(
+                    str(path), str(keys.circuit.settings), str(keys.vk), str(keys.srs)
+                )
+        except RuntimeError:  # ezkl raises instead of answering False
+            return False
+    return bool(answer)
+
+
+def commit(keys: Keys, observation: Sequence[int]) -> bytes:
+    """KZG commitment of the inputs, 64 bytes x‖y big-endian: what the first 64 bytes of an honest proof are."""
+    with _translated("commit to the inputs"):
+        points = ezkl.kzg_commit(
+            [_felt(value) for value in observation],
+            str(keys.vk),
+            str(keys.circuit.settings),
+            str(keys.srs),
+        )
+    return b"".join(bytes.fromhex(part)[::-1] for part in (points[0].x, points[0].y))
+
+
+def _felt(value: int) -> str:
+    return (value % FIELD).to_bytes(32, "little").hex()
+
+
+def _signed(felt: str) -> int:
+    value = int.from_bytes(bytes.fromhex(felt), "little")
+    return value - FIELD if value > FIELD // 2 else value
+
+
+@contextlib.contextmanager
+def _translated(step: str) -> Iterator[None]:
+    """ezkl reports with RuntimeError, and with pyo3's PanicException, which is no `Exception`."""
+    try:
+        with _quiet():
+            yield
+    except RuntimeError as error:
+        raise ProvingFailed(f"ezkl could not {step}: {_reason(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ProvingFailed(f"ezkl panicked while it tried to {step}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0][:300]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Send ezkl's own chatter on stdout to stderr: stdout belongs to ``--json``."""
+    saved = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)

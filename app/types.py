@@ -1,0 +1,230 @@
+"""The frozen values that travel between stages, and the units they carry.
+
+Every stage takes one of these and returns the next; nothing is changed on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import NewType
+
+import numpy as np
+import numpy.typing as npt
+
+MINUTE_MS = 60_000
+MINUTES_PER_YEAR = 525_600
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+ModelId = NewType("ModelId", str)
+"""SHA-256 (hex, no prefix) of a model's canonical manifest."""
+
+PredictionId = NewType("PredictionId", str)
+"""First 32 hex digits of SHA-256 of ``feed|window_end_ms|model_id``: the same everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candles:
+    """One-minute candles of one venue and symbol, ascending, without duplicates.
+
+    ``open_time_ms`` is int64 of shape (n,), UTC and minute-aligned; the others are float64 of shape (n,), prices in the
+    quote currency, volume in the base currency. Gaps are allowed: a missing minute is simply not there.
+    """
+
+    open_time_ms: IntArray
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.open_time_ms)
+
+    @classmethod
+    def from_rows(cls, rows: list[list[float]] | list[tuple[float, ...]]) -> Candles:
+        """Rows of ``[open_time_ms, open, high, low, close, volume]``."""
+        table = np.asarray(rows, dtype=np.float64).reshape(-1, 6)
+        return cls(table[:, 0].astype(np.int64), *(np.ascontiguousarray(table[:, i]) for i in range(1, 6)))
+
+    def rows(self) -> list[list[float]]:
+        """The inverse of `from_rows`, with the time as an int."""
+        columns = (self.open, self.high, self.low, self.close, self.volume)
+        return [
+            [int(t), *values]
+            for t, *values in zip(
+                self.open_time_ms.tolist(), *(column.tolist() for column in columns), strict=True
+            )
+        ]
+
+    def between(self, start_ms: int, end_ms: int) -> Candles:
+        """The candles with ``start_ms <= open_time < end_ms``."""
+        first, last = np.searchsorted(self.open_time_ms, [start_ms, end_ms])
+        part = slice(int(first), int(last))
+        return Candles(
+            self.open_time_ms[part],
+            self.open[part],
+            self.high[part],
+            self.low[part],
+            self.close[part],
+            self.volume[part],
+        )
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over the rows, each six little-endian float64 in the order of `from_rows`.
+
+        A millisecond time is far below 2**53, so the float holds it exactly.
+        """
+        table = np.column_stack(
+            (
+                self.open_time_ms.astype(np.float64),
+                self.open,
+                self.high,
+                self.low,
+                self.close,
+                self.volume,
+            )
+        )
+        return hashlib.sha256(table.astype("<f8").tobytes()).hexdigest()
+
+
+CandlesByVenue = Mapping[str, Candles]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """Symbol × horizon, such as ``btc-usdt-4h``."""
+
+    name: str
+    symbol: str
+    """As ccxt writes it: ``BTC/USDT``."""
+    horizon_minutes: int = 240
+
+
+class Regime(StrEnum):
+    LOW = "low"
+    HIGH = "high"
+
+
+class Status(StrEnum):
+    """States of a prediction; each change is one transaction."""
+
+    PREDICTED = "predicted"
+    PROVING = "proving"
+    PROVED = "proved"
+    SUBMITTED = "submitted"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+
+
+PROVED_STATES = (Status.PROVED, Status.SUBMITTED, Status.CONFIRMED)
+"""The states in which a verified proof stands behind the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The minutes a forecast looks at: up to ``end_ms``, exclusive, all closed."""
+
+    feed: Feed
+    end_ms: int
+    candles: CandlesByVenue
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The integer input vector of a window, at the circuit's input scale."""
+
+    feed: Feed
+    window_end_ms: int
+    values: tuple[int, ...]
+    venues: tuple[str, ...]
+    candles_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the network says about the next hours: two logits and the log of annualised volatility."""
+
+    regime: Regime
+    p_high: float
+    vol_annualised: float
+    outputs: tuple[float, ...]
+    """Raw outputs ``(logit_low, logit_high, ln vol_annualised)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A verified proof and the outputs that it proves."""
+
+    proof: bytes
+    instances: tuple[int, ...]
+    """Public outputs as signed integers at the model's output scale."""
+    commitment: bytes
+    """KZG commitment of the inputs: the first 64 bytes of the proof, x‖y big-endian."""
+    vk_hash: str
+    srs_hash: str
+    witness_seconds: float
+    prove_seconds: float
+    verify_seconds: float
+
+
+def prediction_id(feed: str, window_end_ms: int, model_id: ModelId) -> PredictionId:
+    key = f"{feed}|{window_end_ms}|{model_id}"
+    return PredictionId(hashlib.sha256(key.encode()).hexdigest()[:32])
+
+
+def iso(time_ms: int) -> str:
+    """UTC time as ``2025-09-15T12:00:00Z``, with milliseconds only where there are some."""
+    stamp = datetime.fromtimestamp(time_ms / 1000, UTC)
+    text = stamp.strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{time_ms % 1000:03d}Z" if time_ms % 1000 else f"{text}Z"
+
+
+def parse_time(text: str) -> int:
+    """Milliseconds of an ISO 8601 time (UTC unless it says otherwise) or of a plain epoch in milliseconds.
+
+    Raises `ValueError` with a sentence for people.
+    """
+    if text.isdigit() and len(text) == 13:
+        return int(text)
+    try:
+        stamp = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a time: write it like 2025-09-15T12:00:00Z") from None
+    if stamp.tzinfo is None:
+        stamp = stamp.replace(tzinfo=UTC)
+    return round(stamp.timestamp() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """A compiled circuit on disk, with the hashes its manifest states (SHA-256, hex)."""
+
+    compiled: Path
+    settings: Path
+    compiled_sha256: str
+    logrows: int
+    input_scale: int
+    proof_bytes: int
+    """Length of every proof of this circuit. ezkl's verifier ignores trailing bytes; we do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Proving and verifying key of one circuit under one SRS."""
+
+    circuit: Circuit
+    srs: Path
+    srs_hash: str
+    srs_is_development: bool
+    vk: Path
+    vk_hash: str
+    pk: Path
+    verifier_sol: Path
+    """The generated Solidity verifier, beside the keys."""
