@@ -1,0 +1,61 @@
+"""The network in onnxruntime: the first answer, milliseconds after the candles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+
+from app.inference.release import NETWORK, ReleasedModel
+from app.types import FloatArray, Forecast, IntArray, Regime
+
+
+class Network:
+    """One model's ONNX session. Inputs are observations (integers), outputs the three raw floats."""
+
+    def __init__(self, model: ReleasedModel) -> None:
+        options = onnxruntime.SessionOptions()
+        # One row of 192 numbers: threads would cost more than they give, and the prover needs the cores.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            str(model.folder / NETWORK), options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+        self._scale = 2**model.circuit.input_scale
+
+    def outputs(self, observations: IntArray) -> FloatArray:
+        """Raw outputs of many observations: int (n, inputs) to float64 (n, 3)."""
+        scaled = (observations / self._scale).astype(np.float32)
+        rows = [self._session.run(None, {self._input: row[None, :]})[0][0] for row in scaled]
+        return np.asarray(rows, dtype=np.float64)
+
+    def forecast(self, observation: Sequence[int]) -> Forecast:
+        return forecast_from(self.outputs(np.asarray([observation]))[0])
+
+
+def forecast_from(outputs: Sequence[float] | FloatArray) -> Forecast:
+    """Regime, probability and volatility from raw outputs ``(logit_low, logit_high, ln vol_annualised)``.
+
+    The regime is decided here and not in the circuit, where a tie would be the prover's to choose: a tie is low.
+    """
+    low, high, ln_vol = (float(value) for value in outputs)
+    margin = max(-700.0, min(700.0, high - low))
+    return Forecast(
+        regime=Regime.HIGH if high > low else Regime.LOW,
+        p_high=1 / (1 + math.exp(-margin)),
+        vol_annualised=math.exp(max(-50.0, min(50.0, ln_vol))),
+        outputs=(low, high, ln_vol),
+    )
+
+
+def dequantise(instances: Sequence[int], scale: int) -> tuple[float, ...]:
+    """The circuit's integers as the numbers they stand for."""
+    return tuple(value / 2**scale for value in instances)
+
+
+def disagreement(network: Sequence[float], circuit: Sequence[float], tolerance: Sequence[float]) -> float:
+    """The largest difference in units of its tolerance: above 1 something is wrong."""
+    return max(abs(n - c) / t for n, c, t in zip(network, circuit, tolerance, strict=True))

@@ -1,0 +1,123 @@
+"""A released model: one folder under `models/`, trusted only as far as its hashes hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.errors import ModelFolderInvalid, UnknownModel
+from app.types import Circuit, ModelId
+
+FORMAT = "veriregime-model/1"
+NETWORK, SETTINGS, COMPILED, MANIFEST = "network.onnx", "circuit.json", "circuit.ezkl", "manifest.json"
+OUTPUTS = ("logit_low", "logit_high", "ln_vol_annualised")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedModel:
+    """A model whose files are what its manifest says.
+
+    ``model_id`` is the SHA-256 of `canonical_json` of the manifest.
+    """
+
+    name: str
+    model_id: ModelId
+    folder: Path
+    manifest: Mapping[str, Any]
+    circuit: Circuit
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        return tuple(self.manifest["feeds"])
+
+    @property
+    def output_scale(self) -> int:
+        return int(self.manifest["outputs"]["scale"])
+
+    @property
+    def tolerance(self) -> tuple[float, ...]:
+        """Largest honest difference between network and circuit, per output."""
+        return tuple(float(value) for value in self.manifest["outputs"]["tolerance"])
+
+
+def canonical_json(value: Any) -> bytes:
+    """Sorted keys, no spaces, ASCII: the bytes that are hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def manifest_id(manifest: Mapping[str, Any]) -> ModelId:
+    return ModelId(hashlib.sha256(canonical_json(manifest)).hexdigest())
+
+
+def load_model(folder: Path) -> ReleasedModel:
+    """The model in ``folder``.
+
+    Raises `ModelFolderInvalid` when a file is missing, is not what the manifest says, or was made for another ezkl.
+    """
+    manifest = _read_manifest(folder)
+    try:
+        for name in (NETWORK, SETTINGS, COMPILED):
+            _check_hash(folder / name, manifest["files"][name])
+        if manifest["outputs"]["names"] != list(OUTPUTS):
+            raise ModelFolderInvalid(f"{folder}: outputs must be {', '.join(OUTPUTS)}")
+        circuit = Circuit(
+            compiled=folder / COMPILED,
+            settings=folder / SETTINGS,
+            compiled_sha256=manifest["files"][COMPILED],
+            logrows=int(manifest["circuit"]["logrows"]),
+            input_scale=int(manifest["observation"]["input_scale"]),
+            proof_bytes=int(manifest["circuit"]["proof_bytes"]),
+        )
+        return ReleasedModel(
+            name=manifest["name"],
+            model_id=manifest_id(manifest),
+            folder=folder,
+            manifest=manifest,
+            circuit=circuit,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFolderInvalid(f"{folder / MANIFEST} lacks or misstates {error}") from error
+
+
+def load_models(models: Path) -> dict[str, ReleasedModel]:
+    """Every released model by name. Raises `ModelFolderInvalid` for the first folder that does not hold."""
+    if not models.is_dir():
+        raise ModelFolderInvalid(f"{models} does not exist: point VERIREGIME_MODELS_DIR at the released models")
+    loaded = [load_model(path.parent) for path in sorted(models.glob(f"*/{MANIFEST}"))]
+    return {model.name: model for model in loaded}
+
+
+def model_by_id(models: Mapping[str, ReleasedModel], model_id: str) -> ReleasedModel:
+    for model in models.values():
+        if model.model_id == model_id:
+            return model
+    raise UnknownModel(f"no released model here has the id {model_id[:64]}")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except OSError as error:
+        raise ModelFolderInvalid(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelFolderInvalid(f"{path} is not JSON: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ModelFolderInvalid(f"{path} is not a {FORMAT} manifest")
+    return manifest
+
+
+def _check_hash(path: Path, stated: str) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelFolderInvalid(f"{path} cannot be read: {error.strerror}") from error
+    if found != stated:
+        raise ModelFolderInvalid(
+            f"{path} has SHA-256 {found[:16]}… but its manifest says {stated[:16]}…: "
+            "restore the released file (git checkout models) or release the model anew"
+        )
