@@ -1,35 +1,35 @@
 """Every error the product raises on purpose. The docstring is the default message; `status` is what HTTP answers.
 
-    OracleError
-    ├── BadInput                      400  the caller can mend it
-    │   ├── UnknownFeed               404
-    │   ├── UnknownPrediction         404
-    │   ├── UnknownModel              404
-    │   ├── CandleFileInvalid
-    │   ├── BundleMalformed           422
-    │   └── BundleTooLarge            413
-    ├── NotNow                        503  ask again later
-    │   ├── VenueUnavailable
-    │   ├── WindowIncomplete
-    │   ├── ForecastStale
-    │   ├── NoForecastYet
-    │   ├── ProofNotReady             409
-    │   └── CandlesGone               410  (never comes back)
-    ├── ProvingFailed                 500
-    │   ├── ProofRejected             the proof we made does not verify
-    │   ├── ProofTimedOut             killed at its time limit
-    │   ├── ProverDied                the worker process went away
-    │   └── OutputsDisagree           network and circuit say different things
-    ├── ChainError                    502
-    │   ├── ChainUnavailable
-    │   ├── SimulationReverted        the chain would refuse the transaction
-    │   └── TransactionFailed
-    └── Misconfigured                 500  the operator can mend it
-        ├── ModelFolderInvalid
-        ├── SrsUnavailable
-        ├── ToolMissing
-        ├── PortInUse
-        └── StoreUnavailable          503
+OracleError
+├── BadInput                      400  the caller can mend it
+│   ├── UnknownFeed               404
+│   ├── UnknownPrediction         404
+│   ├── UnknownModel              404
+│   ├── CandleFileInvalid
+│   ├── BundleMalformed           422
+│   └── BundleTooLarge            413
+├── NotNow                        503  ask again later
+│   ├── VenueUnavailable
+│   ├── WindowIncomplete
+│   ├── ForecastStale
+│   ├── NoForecastYet
+│   ├── ProofNotReady             409
+│   └── CandlesGone               410  (never comes back)
+├── ProvingFailed                 500
+│   ├── ProofRejected             the proof we made does not verify
+│   ├── ProofTimedOut             killed at its time limit
+│   ├── ProverDied                the worker process went away
+│   └── OutputsDisagree           network and circuit say different things
+├── ChainError                    502
+│   ├── ChainUnavailable
+│   ├── SimulationReverted        the chain would refuse the transaction
+│   └── TransactionFailed
+└── Misconfigured                 500  the operator can mend it
+    ├── ModelFolderInvalid
+    ├── SrsUnavailable
+    ├── ToolMissing
+    ├── PortInUse
+    └── StoreUnavailable          503
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class NotNow(OracleError):
     """Not available at this moment; ask again later."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    retry_after_s = 60
+    retry_after_s: int | None = 60
 
 
 class VenueUnavailable(NotNow):

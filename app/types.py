@@ -58,9 +58,7 @@ class Candles:
         columns = (self.open, self.high, self.low, self.close, self.volume)
         return [
             [int(t), *values]
-            for t, *values in zip(
-                self.open_time_ms.tolist(), *(column.tolist() for column in columns), strict=True
-            )
+            for t, *values in zip(self.open_time_ms.tolist(), *(column.tolist() for column in columns), strict=True)
         ]
 
     def between(self, start_ms: int, end_ms: int) -> Candles:

@@ -27,10 +27,10 @@ def log_ratio(now: FloatArray, before: FloatArray) -> FloatArray:
     """
     x = (now - before) / (now + before)
     square = x * x
-    series = 1.0 / 9.0
-    for odd in (7.0, 5.0, 3.0, 1.0):
-        series = series * square + 1.0 / odd
-    result: FloatArray = 2.0 * x * series
+    series: FloatArray = square / 9.0
+    for odd in (7.0, 5.0, 3.0):
+        series = (series + 1.0 / odd) * square
+    result: FloatArray = 2.0 * x * (series + 1.0)
     return result
 
 

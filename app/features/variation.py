@@ -95,9 +95,7 @@ def observe(window: Window, spec: VariationSpec) -> Observation:
     Raises `WindowIncomplete` when too many of its minutes are missing.
     """
     start_ms = window.end_ms - WINDOW_MINUTES * MINUTE_MS
-    by_venue = {
-        venue: absolute_returns(candles, start_ms, window.end_ms) for venue, candles in window.candles.items()
-    }
+    by_venue = {venue: absolute_returns(candles, start_ms, window.end_ms) for venue, candles in window.candles.items()}
     if not by_venue:
         raise WindowIncomplete("no venue has candles for this window")
     returns = median_returns(by_venue, spec.quorum)
@@ -150,7 +148,8 @@ def quantise(means: FloatArray, window_end_ms: IntArray, spec: VariationSpec) ->
     """Means and times to the circuit's integers, shape (n, 192)."""
     standard = np.clip((means - spec.mean) / spec.deviation, -spec.clip, spec.clip)
     inputs = np.concatenate([standard, clock_inputs(window_end_ms)], axis=1)
-    return np.rint(inputs * 2**spec.input_scale).astype(np.int64)
+    integers: IntArray = np.rint(inputs * 2**spec.input_scale).astype(np.int64)
+    return integers
 
 
 def candles_digest(candles: CandlesByVenue) -> str:

@@ -87,9 +87,7 @@ def write_solidity_verifier(circuit: Circuit, srs: Path, vk: Path, target: Path)
     """
 
     async def create(abi: Path) -> None:
-        await ezkl.create_evm_verifier(
-            str(vk), str(circuit.settings), str(target), str(abi), str(srs), False
-        )
+        await ezkl.create_evm_verifier(str(vk), str(circuit.settings), str(target), str(abi), str(srs), False)
 
     failure: Exception | None = None
     with tempfile.TemporaryDirectory() as scratch:
@@ -173,9 +171,7 @@ def verify(keys: Keys, proof: bytes, instances: Sequence[int]) -> bool:
         path.write_text(json.dumps(snark))
         try:
             with _quiet():
-                answer = ezkl.verify(
-                    str(path), str(keys.circuit.settings), str(keys.vk), str(keys.srs)
-                )
+                answer = ezkl.verify(str(path), str(keys.circuit.settings), str(keys.vk), str(keys.srs))
         except RuntimeError:  # ezkl raises instead of answering False
             return False
     return bool(answer)
