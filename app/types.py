@@ -226,3 +226,78 @@ class Keys:
     pk: Path
     verifier_sol: Path
     """The generated Solidity verifier, beside the keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A forecast of one window as it is stored and served.
+
+    ``regime``, ``p_high`` and ``vol_annualised`` are the network's until the proof is verified, and from then on what
+    the circuit's own outputs say.
+    """
+
+    id: PredictionId
+    feed: str
+    window_end_ms: int
+    model_id: ModelId
+    status: Status
+    failure: str | None
+    regime: Regime
+    p_high: float
+    vol_annualised: float
+    network_outputs: tuple[float, ...]
+    observation: tuple[int, ...]
+    venues: tuple[str, ...]
+    candles_sha256: str
+    predicted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProofJob:
+    """What a prover needs to know of a prediction."""
+
+    prediction_id: PredictionId
+    feed: str
+    window_end_ms: int
+    model_id: ModelId
+    observation: tuple[int, ...]
+    network_outputs: tuple[float, ...]
+    attempt: int
+
+
+class SubmissionState(StrEnum):
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTransaction:
+    """Ready to send; sending it twice is the same as once."""
+
+    chain_id: int
+    contract: str
+    tx_hash: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    succeeded: bool
+    block_number: int
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A transaction that carries a prediction's proof to a chain."""
+
+    prediction_id: PredictionId
+    chain_id: int
+    contract: str
+    tx_hash: str
+    raw: bytes
+    state: SubmissionState
+    block_number: int | None
+    gas_used: int | None
+    sent_at_ms: int

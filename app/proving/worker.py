@@ -1,0 +1,54 @@
+"""What a prover process does: take a call from its pipe, answer, again. Run as ``python -m app.proving.worker FD``.
+
+It ends when the pipe does, so a worker never outlives the service.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from app.errors import OracleError, ProvingFailed
+from app.proving.engine import commit, prove, verify
+from app.proving.keys import ensure_keys
+from app.proving.srs import development_srs, find_srs
+from app.types import Circuit, Keys
+
+
+def development_keys(var_dir: Path, circuit: Circuit) -> Keys:
+    return ensure_keys(var_dir / "keys", circuit, development_srs(var_dir / "srs", circuit.logrows))
+
+
+def keys_for_srs(var_dir: Path, circuit: Circuit, srs_sha256: str) -> Keys | None:
+    srs = find_srs(var_dir / "srs", srs_sha256)
+    return ensure_keys(var_dir / "keys", circuit, srs) if srs else None
+
+
+TASKS = {task.__name__: task for task in (commit, development_keys, keys_for_srs, prove, verify)}
+
+
+def answer(task: str, arguments: tuple[Any, ...]) -> Any:
+    """The task's result, or the error it ended with: an error travels as a value."""
+    try:
+        return TASKS[task](*arguments)
+    except OracleError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  the caller must hear of it, whatever it is
+        return ProvingFailed(f"{type(error).__name__}: {error}")
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with Connection(int(sys.argv[1])) as pipe:
+        while True:
+            try:
+                pipe.send(answer(*pipe.recv()))
+            except (EOFError, BrokenPipeError):
+                return
+
+
+if __name__ == "__main__":
+    main()

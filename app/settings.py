@@ -1,0 +1,124 @@
+"""Every setting of the service, read once from the environment (``VERIREGIME_*``) or a ``.env`` file.
+
+Secrets can be given as ``VERIREGIME_X_FILE`` instead of ``VERIREGIME_X``. Nothing here is global: `wiring` is handed
+one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.types import Feed
+
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
+
+
+def asset(name: str) -> Path:
+    """A folder that ships with the product (``models``, ``migrations``): beside the package or inside it."""
+    return _CHECKOUT / name if _CHECKOUT else _PACKAGE / "shipped" / name
+
+
+class Settings(BaseSettings):
+    """What an operator can set."""
+
+    model_config = SettingsConfigDict(env_prefix="VERIREGIME_", env_file=".env", extra="ignore", frozen=True)
+
+    var_dir: Path = Field(
+        default=(_CHECKOUT or Path.cwd()) / "var", description="Database, keys, SRS and bundles of this installation."
+    )
+    models_dir: Path = Field(default=asset("models"), description="Folder of released models.")
+    contracts_dir: Path = Field(
+        default=(_CHECKOUT or Path.cwd()) / "contracts",
+        description="Contracts and, under node_modules, the Solidity compiler and anvil.",
+    )
+    database_url: SecretStr = Field(
+        default=SecretStr(""), description="SQLAlchemy URL; empty means SQLite in `var_dir`."
+    )
+    host: str = Field(default="127.0.0.1", description="Address the HTTP service listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP service; 0 takes a free one.")
+
+    feeds: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("btc-usdt-4h",), description="Feeds to serve, comma separated, named base-quote-horizon."
+    )
+    venues: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("binance",), description="ccxt ids of the venues to read, comma separated."
+    )
+    venue_urls: dict[str, AnyHttpUrl] = Field(
+        default={},
+        description='Base URL per venue where it is not the public one: {"binance": "http://127.0.0.1:9000"}.',
+    )
+    venue_timeout_s: float = Field(default=10, gt=0, description="Time limit of one request to a venue.")
+    venue_clock: bool = Field(
+        default=False, description="Take the time from the first venue at start-up instead of the system clock."
+    )
+    settle_s: float = Field(
+        default=1.0, ge=0, lt=30, description="Seconds to wait after a minute closes before its candle is asked for."
+    )
+    late_candle_s: float = Field(
+        default=10.0, ge=0, le=40, description="Seconds to keep asking for a candle that is not there yet."
+    )
+
+    prover_workers: int = Field(default=1, ge=1, le=64, description="Prover processes; each uses every core it gets.")
+    proof_time_limit_s: float = Field(default=30, gt=0, description="A proof that takes longer is killed.")
+    proof_attempts: int = Field(default=5, ge=1, description="Attempts before a prediction is given up as failed.")
+
+    rpc_url: AnyHttpUrl | None = Field(default=None, description="Ethereum JSON-RPC endpoint; none means no chain.")
+    verifier_address: str | None = Field(default=None, description="Deployed Solidity verifier of the model.")
+    submitter_key: SecretStr | None = Field(default=None, description="Private key that pays for submissions.")
+    submitter_key_file: Path | None = Field(default=None, description="File that holds the private key.")
+    testnets: Annotated[tuple[int, ...], NoDecode] = Field(
+        default=(11155111, 84532, 421614),
+        description="Chain ids besides local ones where a development SRS is tolerated, with a warning.",
+    )
+
+    max_bundle_bytes: int = Field(default=16 * 2**20, gt=0, description="Largest bundle that `verify` reads.")
+
+    @field_validator("feeds", "venues", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("testnets", mode="before")
+    @classmethod
+    def _split_numbers(cls, value: object) -> object:
+        return tuple(int(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("feeds")
+    @classmethod
+    def _known_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            parse_feed(name)
+        return value
+
+    @model_validator(mode="after")
+    def _chain_is_whole(self) -> Self:
+        if self.submitter_key is not None and self.submitter_key_file is not None:
+            raise ValueError("set VERIREGIME_SUBMITTER_KEY or VERIREGIME_SUBMITTER_KEY_FILE, not both")
+        needed = (self.verifier_address, self.submitter_key or self.submitter_key_file)
+        if self.rpc_url is not None and not all(needed):
+            raise ValueError(
+                "VERIREGIME_RPC_URL also needs VERIREGIME_VERIFIER_ADDRESS and VERIREGIME_SUBMITTER_KEY_FILE"
+            )
+        return self
+
+    def store_url(self) -> str:
+        return self.database_url.get_secret_value() or f"sqlite:///{self.var_dir / 'veriregime.db'}"
+
+    def private_key(self) -> str | None:
+        if self.submitter_key_file is not None:
+            return self.submitter_key_file.read_text().strip()
+        return self.submitter_key.get_secret_value() if self.submitter_key else None
+
+
+def parse_feed(name: str) -> Feed:
+    """``btc-usdt-4h`` as a `Feed`. Raises `ValueError` with the form that is expected."""
+    parts = name.split("-")
+    if len(parts) == 3 and all(parts) and parts[2][-1] == "h" and parts[2][:-1].isdigit():
+        base, quote, horizon = parts
+        return Feed(name=name, symbol=f"{base.upper()}/{quote.upper()}", horizon_minutes=60 * int(horizon[:-1]))
+    raise ValueError(f"{name!r} is not a feed: write base-quote-horizon, such as btc-usdt-4h")

@@ -1,0 +1,47 @@
+"""Closed candles. The first version stored stays: what was published must remain reproducible."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from app.store.dialect import insert_new
+from app.store.tables import candles
+from app.types import Candles
+
+_VALUES = (
+    candles.c.open_time_ms,
+    candles.c.open,
+    candles.c.high,
+    candles.c.low,
+    candles.c.close,
+    candles.c.volume,
+)
+
+
+class CandleRows:
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add(self, venue: str, symbol: str, new: Candles) -> None:
+        """Store the candles that are not there yet."""
+        names = [column.name for column in _VALUES]
+        rows = [{"venue": venue, "symbol": symbol, **dict(zip(names, row, strict=True))} for row in new.rows()]
+        if rows:
+            self._connection.execute(insert_new(self._connection, candles), rows)
+
+    def between(self, venue: str, symbol: str, start_ms: int, end_ms: int) -> Candles:
+        """The candles with ``start_ms <= open_time < end_ms``, ascending."""
+        query = (
+            sa.select(*_VALUES)
+            .where(candles.c.venue == venue, candles.c.symbol == symbol)
+            .where(candles.c.open_time_ms >= start_ms, candles.c.open_time_ms < end_ms)
+            .order_by(candles.c.open_time_ms)
+        )
+        return Candles.from_rows([tuple(row) for row in self._connection.execute(query)])
+
+    def last_open_time(self, venue: str, symbol: str) -> int | None:
+        query = sa.select(sa.func.max(candles.c.open_time_ms)).where(
+            candles.c.venue == venue, candles.c.symbol == symbol
+        )
+        last: int | None = self._connection.execute(query).scalar_one()
+        return last

@@ -1,0 +1,111 @@
+"""The only transaction edge: ``with database.unit_of_work() as store``. SQLite in WAL mode, or PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from app.errors import StoreUnavailable
+from app.store.repository import Store
+
+_BUSY_TIMEOUT_S = 15
+
+
+class Database:
+    """One engine. Opening it does not touch the schema: `upgrade` does."""
+
+    def __init__(self, url: str, migrations: Path) -> None:
+        try:
+            self._url = sa.make_url(url)
+        except SQLAlchemyError:
+            raise StoreUnavailable("VERIREGIME_DATABASE_URL is not a database URL") from None
+        self._migrations = migrations
+        self._engine = self._open()
+
+    @property
+    def name(self) -> str:
+        """The URL without its password."""
+        return self._url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def unit_of_work(self, *, write: bool = True) -> Iterator[Store]:
+        """A transaction: committed when the block ends, rolled back when it raises.
+
+        Raises `StoreUnavailable` when the database cannot be reached or stays locked.
+        """
+        try:
+            with self._engine.connect().execution_options(veriregime_write=write) as connection, connection.begin():
+                yield Store(connection)
+        except DBAPIError as error:
+            if isinstance(error, sa.exc.IntegrityError):
+                raise
+            raise StoreUnavailable(f"the database {self.name} cannot be used: {error.orig}") from error
+
+    def upgrade(self, revision: str = "head") -> None:
+        """Bring the schema to ``revision``. Safe to call at every start."""
+        with self._migrating() as config:
+            command.upgrade(config, revision)
+
+    def downgrade(self, revision: str) -> None:
+        with self._migrating() as config:
+            command.downgrade(config, revision)
+
+    def revisions(self) -> tuple[str | None, str | None]:
+        """The schema's revision and the newest one there is."""
+        with self._migrating() as config:
+            head = ScriptDirectory.from_config(config).get_current_head()
+            with self._engine.connect() as connection:
+                return MigrationContext.configure(connection).get_current_revision(), head
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _migrating(self) -> Iterator[Config]:
+        config = Config()
+        config.set_main_option("script_location", str(self._migrations).replace("%", "%%"))
+        config.attributes["engine"] = self._engine
+        try:
+            yield config
+        except DBAPIError as error:
+            raise StoreUnavailable(f"the database {self.name} cannot be used: {error.orig}") from error
+
+    def _open(self) -> sa.Engine:
+        if self._url.get_backend_name() != "sqlite":
+            try:
+                return sa.create_engine(self._url, pool_pre_ping=True)
+            except ImportError:
+                raise StoreUnavailable(
+                    "this database needs a driver: pip install 'veriregime[postgres]' and write postgresql+psycopg://…"
+                ) from None
+        if self._url.database:
+            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # we begin transactions, not the driver
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes the lock at once: one that reads first could find the database changed and fail when it writes.
+    write = connection.get_execution_options().get("veriregime_write", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,158 @@
+"""Proof jobs: queued, leased to one process at a time, done or given up.
+
+A lease that lapses is taken up again, so a job outlives whoever worked on it. Only the holder of the lease may finish
+a job, so a proof is recorded once. Times here are of the wall clock: a lease is about processes, not about the market.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from app.store.predictions import set_status
+from app.store.tables import predictions, proof_jobs, proofs
+from app.types import Forecast, PredictionId, Proof, ProofJob, Status
+
+_RETRY_PAUSE_MS = 1_000
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class ProofJobs:
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def lease(self, owner: str, now_ms: int, lease_ms: int, max_attempts: int) -> ProofJob | None:
+        """The newest window that waits for a proof, now leased to ``owner``; none when nothing waits.
+
+        A job whose lease lapsed after its last attempt is given up: its prediction is `failed`.
+        """
+        self._give_up_lapsed(now_ms, max_attempts)
+        waiting = (
+            sa.select(proof_jobs.c.prediction_id, proof_jobs.c.attempts)
+            .where(proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)), proof_jobs.c.wait_until_ms <= now_ms)
+            .order_by(proof_jobs.c.window_end_ms.desc())
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = self._connection.execute(waiting).one_or_none()
+        if row is None:
+            return None
+        self._connection.execute(
+            sa.update(proof_jobs)
+            .where(proof_jobs.c.prediction_id == row.prediction_id)
+            .values(state=JobState.LEASED, owner=owner, attempts=row.attempts + 1, wait_until_ms=now_ms + lease_ms)
+        )
+        set_status(self._connection, row.prediction_id, Status.PROVING)
+        return self._job(row.prediction_id, row.attempts + 1)
+
+    def finish(self, prediction_id: PredictionId, owner: str, proof: Proof, proved: Forecast, now_ms: int) -> bool:
+        """Record the proof and serve the outputs that it proves; False when the lease is no longer ``owner``'s.
+
+        ``now_ms`` is the market's time.
+        """
+        if not self._close(prediction_id, owner, state=JobState.DONE, last_error=None):
+            return False
+        self._connection.execute(
+            sa.insert(proofs).values(
+                prediction_id=prediction_id,
+                proof=proof.proof,
+                instances=list(proof.instances),
+                vk_hash=proof.vk_hash,
+                srs_hash=proof.srs_hash,
+                witness_seconds=proof.witness_seconds,
+                prove_seconds=proof.prove_seconds,
+                verify_seconds=proof.verify_seconds,
+                proved_at_ms=now_ms,
+            )
+        )
+        self._connection.execute(
+            sa.update(predictions)
+            .where(predictions.c.id == prediction_id)
+            .values(
+                status=Status.PROVED,
+                regime=proved.regime,
+                p_high=proved.p_high,
+                vol_annualised=proved.vol_annualised,
+            )
+        )
+        return True
+
+    def retry(self, prediction_id: PredictionId, owner: str, reason: str, now_ms: int) -> bool:
+        """Hand the job back for another attempt after a pause."""
+        back = {"state": JobState.QUEUED, "last_error": reason, "wait_until_ms": now_ms + _RETRY_PAUSE_MS}
+        if not self._close(prediction_id, owner, **back):
+            return False
+        set_status(self._connection, prediction_id, Status.PREDICTED)
+        return True
+
+    def give_up(self, prediction_id: PredictionId, owner: str, reason: str) -> bool:
+        """No further attempt: the prediction is `failed` with the reason."""
+        if not self._close(prediction_id, owner, state=JobState.FAILED, last_error=reason):
+            return False
+        set_status(self._connection, prediction_id, Status.FAILED, reason)
+        return True
+
+    def owners(self) -> list[str]:
+        """Who holds a lease."""
+        query = sa.select(proof_jobs.c.owner).where(proof_jobs.c.state == JobState.LEASED).distinct()
+        return list(self._connection.execute(query).scalars())
+
+    def free(self, owner: str) -> int:
+        """Queue the jobs of an owner that is known to be gone, without waiting for its leases to lapse."""
+        return self._connection.execute(
+            sa.update(proof_jobs)
+            .where(proof_jobs.c.owner == owner, proof_jobs.c.state == JobState.LEASED)
+            .values(state=JobState.QUEUED, owner=None, wait_until_ms=0)
+        ).rowcount
+
+    def waiting(self) -> int:
+        query = sa.select(sa.func.count()).where(proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)))
+        return self._connection.execute(query).scalar_one()
+
+    def _close(self, prediction_id: PredictionId, owner: str, **values: object) -> bool:
+        """Change a job that ``owner`` still holds."""
+        changed = self._connection.execute(
+            sa.update(proof_jobs)
+            .where(
+                proof_jobs.c.prediction_id == prediction_id,
+                proof_jobs.c.owner == owner,
+                proof_jobs.c.state == JobState.LEASED,
+            )
+            .values(owner=None, **values)
+        )
+        return changed.rowcount == 1
+
+    def _give_up_lapsed(self, now_ms: int, max_attempts: int) -> None:
+        lapsed = sa.select(proof_jobs.c.prediction_id, proof_jobs.c.last_error).where(
+            proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)),
+            proof_jobs.c.wait_until_ms <= now_ms,
+            proof_jobs.c.attempts >= max_attempts,
+        )
+        for row in self._connection.execute(lapsed).all():
+            reason = f"given up after {max_attempts} attempts: {row.last_error or 'the prover never came back'}"
+            self._connection.execute(
+                sa.update(proof_jobs)
+                .where(proof_jobs.c.prediction_id == row.prediction_id)
+                .values(state=JobState.FAILED, owner=None, last_error=reason)
+            )
+            set_status(self._connection, row.prediction_id, Status.FAILED, reason)
+
+    def _job(self, prediction_id: PredictionId, attempt: int) -> ProofJob:
+        query = sa.select(predictions).where(predictions.c.id == prediction_id)
+        row = self._connection.execute(query).one()
+        return ProofJob(
+            prediction_id=row.id,
+            feed=row.feed,
+            window_end_ms=row.window_end_ms,
+            model_id=row.model_id,
+            observation=tuple(row.observation),
+            network_outputs=tuple(row.network_outputs),
+            attempt=attempt,
+        )

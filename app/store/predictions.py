@@ -1,0 +1,128 @@
+"""Predictions, their proofs, and the history that is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.store.dialect import insert_new
+from app.store.tables import predictions, proof_jobs, proofs
+from app.types import PROVED_STATES, ModelId, Prediction, PredictionId, Proof, Regime, Status
+
+
+class Predictions:
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def add(self, new: Prediction) -> bool:
+        """Store a prediction together with the job that will prove it; False when this window has one already."""
+        row = {
+            "id": new.id,
+            "feed": new.feed,
+            "window_end_ms": new.window_end_ms,
+            "model_id": new.model_id,
+            "status": new.status,
+            "regime": new.regime,
+            "p_high": new.p_high,
+            "vol_annualised": new.vol_annualised,
+            "network_outputs": list(new.network_outputs),
+            "observation": list(new.observation),
+            "venues": list(new.venues),
+            "candles_sha256": new.candles_sha256,
+            "predicted_at_ms": new.predicted_at_ms,
+        }
+        added = self._connection.execute(insert_new(self._connection, predictions).values(row)).rowcount == 1
+        if added:
+            job = {
+                "prediction_id": new.id,
+                "window_end_ms": new.window_end_ms,
+                "state": "queued",
+                "attempts": 0,
+                "wait_until_ms": 0,
+            }
+            self._connection.execute(sa.insert(proof_jobs).values(job))
+        return added
+
+    def get(self, prediction_id: str) -> Prediction | None:
+        return self._first(predictions.c.id == prediction_id)
+
+    def latest(self, feed: str, *, proved: bool = True) -> Prediction | None:
+        """The newest prediction of a feed: by default the newest whose proof was verified."""
+        wanted = [predictions.c.feed == feed]
+        if proved:
+            wanted.append(predictions.c.status.in_(PROVED_STATES))
+        return self._first(*wanted)
+
+    def history(
+        self, feed: str, start_ms: int | None, end_ms: int | None, limit: int, before: tuple[int, str] | None = None
+    ) -> list[Prediction]:
+        """Newest first, with ``start <= window_end < end``, after the position ``before`` (window end, id)."""
+        wanted = [predictions.c.feed == feed]
+        if start_ms is not None:
+            wanted.append(predictions.c.window_end_ms >= start_ms)
+        if end_ms is not None:
+            wanted.append(predictions.c.window_end_ms < end_ms)
+        if before is not None:
+            wanted.append(sa.tuple_(predictions.c.window_end_ms, predictions.c.id) < sa.tuple_(*before))
+        return self._all(limit, *wanted)
+
+    def proof(self, prediction_id: str) -> tuple[Proof, int] | None:
+        """The verified proof and when (market time) it was made."""
+        row = self._connection.execute(sa.select(proofs).where(proofs.c.prediction_id == prediction_id)).one_or_none()
+        if row is None:
+            return None
+        proof = Proof(
+            proof=row.proof,
+            instances=tuple(row.instances),
+            commitment=row.proof[:64],
+            vk_hash=row.vk_hash,
+            srs_hash=row.srs_hash,
+            witness_seconds=row.witness_seconds,
+            prove_seconds=row.prove_seconds,
+            verify_seconds=row.verify_seconds,
+        )
+        return proof, row.proved_at_ms
+
+    def counts(self) -> dict[Status, int]:
+        query = sa.select(predictions.c.status, sa.func.count()).group_by(predictions.c.status)
+        return {Status(status): count for status, count in self._connection.execute(query)}
+
+    def _first(self, *wanted: sa.ColumnElement[bool]) -> Prediction | None:
+        return next(iter(self._all(1, *wanted)), None)
+
+    def _all(self, limit: int, *wanted: sa.ColumnElement[bool]) -> list[Prediction]:
+        query = (
+            sa.select(predictions)
+            .where(*wanted)
+            .order_by(predictions.c.window_end_ms.desc(), predictions.c.id.desc())
+            .limit(limit)
+        )
+        return [_prediction(row) for row in self._connection.execute(query)]
+
+
+def set_status(
+    connection: sa.Connection, prediction_id: PredictionId, status: Status, failure: str | None = None
+) -> None:
+    connection.execute(
+        sa.update(predictions).where(predictions.c.id == prediction_id).values(status=status, failure=failure)
+    )
+
+
+def _prediction(row: sa.Row[Any]) -> Prediction:
+    return Prediction(
+        id=PredictionId(row.id),
+        feed=row.feed,
+        window_end_ms=row.window_end_ms,
+        model_id=ModelId(row.model_id),
+        status=Status(row.status),
+        failure=row.failure,
+        regime=Regime(row.regime),
+        p_high=row.p_high,
+        vol_annualised=row.vol_annualised,
+        network_outputs=tuple(row.network_outputs),
+        observation=tuple(row.observation),
+        venues=tuple(row.venues),
+        candles_sha256=row.candles_sha256,
+        predicted_at_ms=row.predicted_at_ms,
+    )

@@ -1,0 +1,80 @@
+"""Transactions, one per prediction and chain. The signed bytes and their hash are stored before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.store.predictions import set_status
+from app.store.tables import predictions, submissions
+from app.types import PredictionId, Receipt, SignedTransaction, Status, Submission, SubmissionState
+
+
+class Submissions:
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def next_proved(self, since_ms: int) -> PredictionId | None:
+        """The newest proved prediction with ``window_end > since_ms`` that was not submitted yet."""
+        query = (
+            sa.select(predictions.c.id)
+            .where(predictions.c.status == Status.PROVED, predictions.c.window_end_ms > since_ms)
+            .order_by(predictions.c.window_end_ms.desc())
+            .limit(1)
+        )
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def record(self, prediction_id: PredictionId, signed: SignedTransaction, now_ms: int) -> None:
+        """Store a signed transaction that is about to be sent."""
+        self._connection.execute(
+            sa.insert(submissions).values(
+                prediction_id=prediction_id,
+                chain_id=signed.chain_id,
+                contract=signed.contract,
+                tx_hash=signed.tx_hash,
+                raw_tx=signed.raw,
+                state=SubmissionState.SENT,
+                sent_at_ms=now_ms,
+            )
+        )
+        set_status(self._connection, prediction_id, Status.SUBMITTED)
+
+    def unconfirmed(self, chain_id: int) -> Submission | None:
+        """The oldest transaction that was stored and has no receipt yet."""
+        query = (
+            sa.select(submissions)
+            .where(submissions.c.chain_id == chain_id, submissions.c.state == SubmissionState.SENT)
+            .order_by(submissions.c.sent_at_ms)
+            .limit(1)
+        )
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else _submission(row)
+
+    def confirm(self, prediction_id: PredictionId, chain_id: int, receipt: Receipt) -> None:
+        state = SubmissionState.CONFIRMED if receipt.succeeded else SubmissionState.REVERTED
+        self._connection.execute(
+            sa.update(submissions)
+            .where(submissions.c.prediction_id == prediction_id, submissions.c.chain_id == chain_id)
+            .values(state=state, block_number=receipt.block_number, gas_used=receipt.gas_used)
+        )
+        # A reverted transaction takes nothing from the proof: the prediction stays proved, its submission says why.
+        set_status(self._connection, prediction_id, Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED)
+
+    def of(self, prediction_id: str) -> list[Submission]:
+        query = sa.select(submissions).where(submissions.c.prediction_id == prediction_id)
+        return [_submission(row) for row in self._connection.execute(query)]
+
+
+def _submission(row: sa.Row[Any]) -> Submission:
+    return Submission(
+        prediction_id=PredictionId(row.prediction_id),
+        chain_id=row.chain_id,
+        contract=row.contract,
+        tx_hash=row.tx_hash,
+        raw=row.raw_tx,
+        state=SubmissionState(row.state),
+        block_number=row.block_number,
+        gas_used=row.gas_used,
+        sent_at_ms=row.sent_at_ms,
+    )

@@ -1,0 +1,107 @@
+"""The tables. Migrations under `migrations/` build them; a test holds the two together.
+
+Times are int64 milliseconds UTC, of the market's clock unless a column says otherwise.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+candles = Table(
+    "candles",
+    metadata,
+    Column("venue", String(32), primary_key=True),
+    Column("symbol", String(32), primary_key=True),
+    Column("open_time_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("open", Float(53), nullable=False),
+    Column("high", Float(53), nullable=False),
+    Column("low", Float(53), nullable=False),
+    Column("close", Float(53), nullable=False),
+    Column("volume", Float(53), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("feed", String(64), nullable=False),
+    Column("window_end_ms", BigInteger, nullable=False),
+    Column("model_id", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("failure", Text),
+    Column("regime", String(8), nullable=False),
+    Column("p_high", Float(53), nullable=False),
+    Column("vol_annualised", Float(53), nullable=False),
+    Column("network_outputs", JSON, nullable=False),
+    Column("observation", JSON, nullable=False),
+    Column("venues", JSON, nullable=False),
+    Column("candles_sha256", String(64), nullable=False),
+    Column("predicted_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("feed", "window_end_ms", "model_id"),
+    Index(None, "feed", "status", "window_end_ms"),
+)
+
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("prediction_id", ForeignKey("predictions.id"), primary_key=True),
+    Column("proof", LargeBinary, nullable=False),
+    Column("instances", JSON, nullable=False),
+    Column("vk_hash", String(64), nullable=False),
+    Column("srs_hash", String(64), nullable=False),
+    Column("witness_seconds", Float(53), nullable=False),
+    Column("prove_seconds", Float(53), nullable=False),
+    Column("verify_seconds", Float(53), nullable=False),
+    Column("proved_at_ms", BigInteger, nullable=False),
+)
+
+proof_jobs = Table(
+    "proof_jobs",
+    metadata,
+    Column("prediction_id", ForeignKey("predictions.id"), primary_key=True),
+    Column("window_end_ms", BigInteger, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("owner", String(128)),
+    Column("wait_until_ms", BigInteger, nullable=False, comment="wall clock: lease end, or when to try again"),
+    Column("last_error", Text),
+    Index(None, "state", "window_end_ms"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("prediction_id", ForeignKey("predictions.id"), primary_key=True),
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("contract", String(42), nullable=False),
+    Column("tx_hash", String(66), nullable=False, unique=True),
+    Column("raw_tx", LargeBinary, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("block_number", BigInteger),
+    Column("gas_used", BigInteger),
+    Column("sent_at_ms", BigInteger, nullable=False),
+)

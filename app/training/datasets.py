@@ -1,0 +1,252 @@
+"""Inputs and labels of a candle file: the first step of training, and the only one that reads prices.
+
+Inputs are made by the very functions that serve (`app.features`), so a released model sees what it was trained on.
+Labels look ahead, which nothing outside this folder may do. Returns are whole nano units, so every sum is exact and
+a label is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from app.errors import CandleFileInvalid
+from app.features.returns import NANO, absolute_returns, log_ratio
+from app.features.variation import INPUTS, VARIATION_INPUTS, WINDOW_MINUTES, VariationSpec, quantise, variation_means
+from app.types import MINUTE_MS, MINUTES_PER_YEAR, Candles, FloatArray, IntArray, iso
+
+HORIZON_MINUTES = 240
+THRESHOLD = 0.0005
+"""Standard deviation of one-minute log returns from which the next four hours count as high."""
+LEAST_SAMPLES = 100
+CHUNK = 20_000
+"""Windows worked on at once: their means take 30 MB instead of gigabytes."""
+
+BoolArray = npt.NDArray[np.bool_]
+Observations = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Every minute between the first and the last candle, shapes (minutes,), returns in nano log return.
+
+    ``absolute`` marks a minute without a return as `MISSING`; ``signed`` holds 0 there and ``present`` says so.
+    """
+
+    start_ms: int
+    absolute: IntArray
+    signed: IntArray
+    present: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.absolute)
+
+    @property
+    def end_ms(self) -> int:
+        return self.start_ms + len(self) * MINUTE_MS
+
+    def time_ms(self, index: Any) -> Any:
+        """Time of one index or of an array of them."""
+        return self.start_ms + index * MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The minutes ``[start, end)`` of a series, as indices. A sample belongs to it with its whole label window."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Three periods in the order of time, `HORIZON_MINUTES` of embargo between them."""
+
+    train: Period
+    validation: Period
+    test: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Windows of one period with what came after them.
+
+    ``end_ms`` int64 (n,), ``observations`` int16 (n, 192) at the circuit's input scale, ``volatility`` float64 (n,) the
+    deviation of the next `HORIZON_MINUTES` one-minute log returns, ``past`` the same of the last 60 and 240 minutes,
+    ``left_out`` how many windows had gaps in their week or in their future.
+    """
+
+    end_ms: IntArray
+    observations: Observations
+    volatility: FloatArray
+    past: dict[int, FloatArray]
+    left_out: int
+
+    def __len__(self) -> int:
+        return len(self.end_ms)
+
+    @property
+    def high(self) -> BoolArray:
+        return is_high(self.volatility)
+
+    @property
+    def ln_vol(self) -> FloatArray:
+        """ln of annualised volatility, the third output's target."""
+        result: FloatArray = np.log(self.volatility * np.sqrt(MINUTES_PER_YEAR))
+        return result
+
+
+def joined(earlier: Samples, later: Samples) -> Samples:
+    """Both periods' windows as one."""
+    return Samples(
+        end_ms=np.concatenate([earlier.end_ms, later.end_ms]),
+        observations=np.concatenate([earlier.observations, later.observations]),
+        volatility=np.concatenate([earlier.volatility, later.volatility]),
+        past={minutes: np.concatenate([earlier.past[minutes], later.past[minutes]]) for minutes in earlier.past},
+        left_out=earlier.left_out + later.left_out,
+    )
+
+
+def is_high(volatility: FloatArray) -> BoolArray:
+    """Whether a deviation of one-minute log returns reaches `THRESHOLD`."""
+    return volatility >= THRESHOLD
+
+
+def series_of(candles: Candles) -> Series:
+    """The candles' returns on a grid without holes."""
+    start_ms = int(candles.open_time_ms[0])
+    end_ms = int(candles.open_time_ms[-1]) + MINUTE_MS
+    closes = np.full((end_ms - start_ms) // MINUTE_MS + 1, np.nan)
+    closes[(candles.open_time_ms - start_ms) // MINUTE_MS + 1] = candles.close
+    returns = np.rint(log_ratio(closes[1:], closes[:-1]) * NANO)
+    present = ~np.isnan(returns)
+    return Series(
+        start_ms=start_ms,
+        absolute=absolute_returns(candles, start_ms, end_ms),
+        signed=np.where(present, returns, 0).astype(np.int64),
+        present=present,
+    )
+
+
+def volatility(series: Series, ends: IntArray, minutes: int) -> tuple[FloatArray, IntArray]:
+    """Population deviation of the log returns in the ``minutes`` before each end, and how many there were.
+
+    Shapes (n,). Deviation is 0 where there is no return at all. Exact until the last division: the sums are integers.
+    """
+    count = np.concatenate(([0], np.cumsum(series.present)))
+    total = np.concatenate(([0], np.cumsum(series.signed)))
+    squares = np.concatenate(([0], np.cumsum(series.signed**2)))
+    n = count[ends] - count[ends - minutes]
+    first = total[ends] - total[ends - minutes]
+    second = squares[ends] - squares[ends - minutes]
+    spread = np.sqrt((n * second - first**2).astype(np.float64))
+    return spread / np.maximum(n, 1) / NANO, n
+
+
+def usable_ends(series: Series, period: Period, every: int) -> tuple[IntArray, int]:
+    """Ends of the period's usable windows, ``every`` minutes apart, and how many had to be left out.
+
+    A usable window has a complete week before it and all `HORIZON_MINUTES` returns after it, inside the period.
+    """
+    # The very first minute has no return, as there is no close before it.
+    start = max(period.start, WINDOW_MINUTES + 1)
+    ends = np.arange(start, period.end - HORIZON_MINUTES + 1, every, dtype=np.int64)
+    if not len(ends):
+        return ends, 0
+    _, ahead = volatility(series, ends + HORIZON_MINUTES, HORIZON_MINUTES)
+    complete = np.concatenate([mask for _, _, mask in _chunks(series, ends)])
+    keep = complete & (ahead == HORIZON_MINUTES)
+    return ends[keep], int((~keep).sum())
+
+
+def fit_spec(series: Series, ends: IntArray, *, clip: float, input_scale: int) -> VariationSpec:
+    """The observation's constants: mean and deviation of the inputs over the training windows, shapes (179,)."""
+    total, squares = np.zeros(VARIATION_INPUTS), np.zeros(VARIATION_INPUTS)
+    for _, means, _ in _chunks(series, ends):
+        total += means.sum(axis=0)
+        squares += (means**2).sum(axis=0)
+    mean = total / len(ends)
+    deviation = np.sqrt(squares / len(ends) - mean**2)
+    if not (deviation > 0).all():
+        raise CandleFileInvalid("prices do not move over the training period: there is nothing to learn from")
+    return VariationSpec(mean=mean, deviation=deviation, clip=clip, input_scale=input_scale)
+
+
+def samples(series: Series, period: Period, spec: VariationSpec, *, every: int) -> Samples:
+    """The period's usable windows, ``every`` minutes apart, as inputs and labels.
+
+    Raises `CandleFileInvalid` when there are too few, or when they are all of one class.
+    """
+    ends, left_out = usable_ends(series, period, every)
+    ahead = volatility(series, ends + HORIZON_MINUTES, HORIZON_MINUTES)[0]
+    _check_samples(series, period, ends, ahead)
+    observations = np.empty((len(ends), INPUTS), dtype=np.int16)
+    done = 0
+    for part, means, _ in _chunks(series, ends):
+        observations[done : done + len(part)] = quantise(means, series.time_ms(part), spec)
+        done += len(part)
+    return Samples(
+        end_ms=series.time_ms(ends),
+        observations=observations,
+        volatility=ahead,
+        past={minutes: volatility(series, ends, minutes)[0] for minutes in (60, 240)},
+        left_out=left_out,
+    )
+
+
+def calendar_split(series: Series) -> Split:
+    """Test on the last six calendar months, validate on the six before them, train on everything earlier.
+
+    A month that has begun counts on top of the six. Raises `CandleFileInvalid` when less than half a year is left to
+    train on.
+    """
+    month = np.datetime64(series.end_ms, "ms").astype("datetime64[M]")
+    times = [int((month - months).astype("datetime64[ms]").astype(np.int64)) for months in (12, 6)]
+    return _split(series, *((time - series.start_ms) // MINUTE_MS for time in times), least_days=180)
+
+
+def share_split(series: Series) -> Split:
+    """70 % to train on, 15 % to validate, 15 % to test: for files of a few weeks."""
+    return _split(series, len(series) * 70 // 100, len(series) * 85 // 100, least_days=14)
+
+
+def _split(series: Series, validation: int, test: int, *, least_days: int) -> Split:
+    parts = Split(
+        train=Period(WINDOW_MINUTES + 1, validation - HORIZON_MINUTES),
+        validation=Period(validation, test - HORIZON_MINUTES),
+        test=Period(test, len(series)),
+    )
+    if parts.train.end - parts.train.start < least_days * 1440:
+        raise CandleFileInvalid(
+            f"candles from {iso(series.start_ms)} to {iso(series.end_ms)} are too few: before validation and test "
+            f"there must be a week of history and {least_days} days to train on"
+        )
+    return parts
+
+
+def _check_samples(series: Series, period: Period, ends: IntArray, ahead: FloatArray) -> None:
+    between = f"between {iso(int(series.time_ms(period.start)))} and {iso(int(series.time_ms(period.end)))}"
+    if len(ends) < LEAST_SAMPLES:
+        raise CandleFileInvalid(
+            f"{between} only {len(ends)} windows have a complete week before them and four complete hours after "
+            f"them; {LEAST_SAMPLES} are needed"
+        )
+    share = float(is_high(ahead).mean())
+    if share in (0.0, 1.0):
+        raise CandleFileInvalid(
+            f"{between} every window is {'high' if share else 'low'}: there is nothing to tell apart"
+        )
+    if not (ahead > 0).all():
+        raise CandleFileInvalid(f"{between} the price stands still for four hours, whose volatility has no logarithm")
+
+
+def _chunks(series: Series, ends: IntArray) -> Iterator[tuple[IntArray, FloatArray, Any]]:
+    for first in range(0, len(ends), CHUNK):
+        part = ends[first : first + CHUNK]
+        start, stop = int(part[0]) - WINDOW_MINUTES, int(part[-1])
+        means, complete = variation_means(series.absolute[start:stop], part - start)
+        yield part, means, complete

@@ -1,0 +1,252 @@
+"""From trained weights to a folder that anyone can load, prove with and check.
+
+The folder is written beside its place and moved there when it is complete and a real proof has been made with it, so
+an interrupted release leaves nothing that looks like a model.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from app.errors import ModelFolderInvalid, ProvingFailed
+from app.features.variation import INPUTS, VARIATION_INPUTS, VariationSpec
+from app.inference.network import Network
+from app.inference.release import COMPILED, FORMAT, MANIFEST, NETWORK, OUTPUTS, SETTINGS, ReleasedModel, load_model
+from app.proving import engine
+from app.training.card import CARD, write_card
+from app.training.circuit import (
+    INPUT_SCALE,
+    LOGROWS,
+    OUTPUT_SCALE,
+    PARAM_SCALE,
+    IntegerWeights,
+    Weights,
+    check_range,
+    circuit_floats,
+    circuit_outputs,
+    compile_reproducibly,
+    integer_weights,
+)
+from app.training.datasets import HORIZON_MINUTES, THRESHOLD, Observations, Samples
+from app.types import Circuit, Keys, ModelId
+
+OPSET = 18
+IR_VERSION = 8
+"""The file format that came with opset 18."""
+FEEDS = ("btc-usdt-4h",)
+PROOF_BYTES = 2_080
+"""Length of a proof of this circuit shape; `engine.prove` refuses any other, so the trial proof checks it."""
+TOLERANCE_FACTOR = 5
+SMALLEST_TOLERANCE = 1e-3
+AGREEMENT_WINDOWS = 20_000
+"""Compared in onnxruntime, which takes one window at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What goes into a model folder beside the compiled files.
+
+    ``training`` is the manifest's training record without its agreement, which only the finished files can show.
+    """
+
+    name: str
+    weights: Weights
+    spec: VariationSpec
+    training: Mapping[str, Any]
+    test: Samples
+    witnesses: int
+    """How many windows are run through the real circuit."""
+
+
+def refuse_existing(out: Path, *, force: bool) -> None:
+    """Raise `ModelFolderInvalid` when ``out`` is taken and may not be replaced."""
+    if out.exists() and not force:
+        raise ModelFolderInvalid(f"{out} exists already: choose another --out, or replace it with --force")
+
+
+def release_model(release: Release, out: Path, *, force: bool) -> dict[str, Any]:
+    """Write the model folder ``out`` and give its manifest.
+
+    Raises `ModelFolderInvalid` when the folder exists and ``force`` is not set, `ProvingFailed` when the circuit and
+    the network do not say the same.
+    """
+    refuse_existing(out, force=force)
+    with _in_place_of(out) as folder:
+        integers = integer_weights(release.weights)
+        bound = check_range(integers, clip=release.spec.clip, variation_inputs=VARIATION_INPUTS)
+        write_network(integers.as_floats(), folder / NETWORK)
+        settings = compile_reproducibly(folder / NETWORK, folder / SETTINGS, folder / COMPILED)
+        circuit = _circuit(folder)
+        checked = _try_circuit(circuit, integers, _spread(release.test.observations, release.witnesses))
+        agreement = _agreement(release, circuit, integers)
+        agreement |= {"witnesses_equal_to_emulation": checked, "largest_hidden_sum": bound}
+        manifest = _manifest(release, circuit, settings, agreement)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        write_card(manifest, folder / CARD)
+        load_model(folder)
+    return manifest
+
+
+def write_network(weights: Weights, target: Path) -> None:
+    """The three nodes as ONNX: ``observation`` float32 (1, 192) to ``outputs`` float32 (1, 3).
+
+    Written node by node: nothing of the machine, the time or the exporter gets into the file.
+    """
+    tensors = {
+        "hidden_weight": weights.hidden,
+        "hidden_bias": weights.hidden_bias,
+        "output_weight": weights.output,
+        "output_bias": weights.output_bias,
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["observation", "hidden_weight", "hidden_bias"], ["hidden"]),
+            helper.make_node("Relu", ["hidden"], ["active"]),
+            helper.make_node("Gemm", ["active", "output_weight", "output_bias"], ["outputs"]),
+        ],
+        "student",
+        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, [1, INPUTS])],
+        [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, [1, len(OUTPUTS)])],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in tensors.items()],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="veriregime"
+    )
+    onnx.checker.check_model(model, full_check=True)
+    target.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _try_circuit(circuit: Circuit, weights: IntegerWeights, observations: Observations) -> int:
+    """Make one real proof and a witness of every observation; gives how many witnesses equal the emulation.
+
+    The keys stand on a string of secrets that nobody keeps: good enough to measure with, and gone afterwards.
+    """
+    expected = circuit_outputs(weights, observations)
+    with tempfile.TemporaryDirectory(prefix="veriregime-trial-") as scratch:
+        keys = _trial_keys(circuit, Path(scratch))
+        for values, outputs in zip(observations.tolist(), expected.tolist(), strict=True):
+            if engine.make_witness(keys, values, Path(scratch) / "witness.json") != tuple(outputs):
+                raise ProvingFailed("the circuit computes other integers than its emulation: the release is off")
+        proof = engine.prove(keys, observations[0].tolist())
+    if proof.instances != tuple(expected[0].tolist()):
+        raise ProvingFailed("the proof shows other outputs than the emulation")
+    return len(expected)
+
+
+def _trial_keys(circuit: Circuit, folder: Path) -> Keys:
+    srs, vk, pk = folder / "trial.srs", folder / "vk.key", folder / "pk.key"
+    engine.make_development_srs(srs, circuit.logrows)
+    engine.make_keys(circuit, srs, vk, pk)
+    return Keys(
+        circuit=circuit,
+        srs=srs,
+        srs_hash=engine.sha256_file(srs),
+        srs_is_development=True,
+        vk=vk,
+        vk_hash=engine.sha256_file(vk),
+        pk=pk,
+        verifier_sol=folder / "unused.sol",
+    )
+
+
+def _agreement(release: Release, circuit: Circuit, integers: IntegerWeights) -> dict[str, Any]:
+    """Trained weights, onnxruntime and circuit side by side on test windows."""
+    test = release.test
+    trained, proved = release.weights.outputs(test.observations), circuit_floats(integers, test.observations)
+    some = _spread(test.observations, AGREEMENT_WINDOWS)
+    served = Network(_unfinished(release.name, circuit)).outputs(some.astype(np.int64))
+    difference = np.abs(served - circuit_floats(integers, some)).max(axis=0)
+    said, proven = trained[:, 1] > trained[:, 0], proved[:, 1] > proved[:, 0]
+    return {
+        "windows": len(test),
+        "class_agreement_float_circuit": round(float((said == proven).mean()), 6),
+        "accuracy_float": round(float((said == test.high).mean()), 6),
+        "accuracy_circuit": round(float((proven == test.high).mean()), 6),
+        "windows_in_onnxruntime": len(some),
+        "largest_difference_onnxruntime_circuit": [float(f"{value:.3e}") for value in difference],
+    }
+
+
+def _manifest(
+    release: Release, circuit: Circuit, settings: Mapping[str, Any], agreement: Mapping[str, Any]
+) -> dict[str, Any]:
+    differences = agreement["largest_difference_onnxruntime_circuit"]
+    metrics = {**release.training["metrics"], "agreement": agreement}
+    scales = settings["model_output_scales"]
+    if scales != [OUTPUT_SCALE]:
+        raise ProvingFailed(f"ezkl chose output scale {scales}, not {OUTPUT_SCALE}")
+    return {
+        "format": FORMAT,
+        "name": release.name,
+        "feeds": list(FEEDS),
+        "horizon_minutes": HORIZON_MINUTES,
+        "threshold": THRESHOLD,
+        "observation": release.spec.to_manifest(),
+        "outputs": {
+            "names": list(OUTPUTS),
+            "scale": OUTPUT_SCALE,
+            "tolerance": [max(SMALLEST_TOLERANCE, TOLERANCE_FACTOR * value) for value in differences],
+        },
+        "circuit": {
+            "logrows": circuit.logrows,
+            "rows": settings["num_rows"],
+            "proof_bytes": circuit.proof_bytes,
+            "param_scale": PARAM_SCALE,
+            "parameters": release.weights.count,
+            "run_args": settings["run_args"],
+        },
+        "ezkl_version": engine.EZKL_VERSION,
+        "files": {name: engine.sha256_file(circuit.compiled.with_name(name)) for name in (NETWORK, SETTINGS, COMPILED)},
+        "training": {**release.training, "metrics": metrics, "versions": _versions()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "onnx", "torch")}}
+
+
+def _circuit(folder: Path) -> Circuit:
+    return Circuit(
+        compiled=folder / COMPILED,
+        settings=folder / SETTINGS,
+        compiled_sha256=engine.sha256_file(folder / COMPILED),
+        logrows=LOGROWS,
+        input_scale=INPUT_SCALE,
+        proof_bytes=PROOF_BYTES,
+    )
+
+
+def _unfinished(name: str, circuit: Circuit) -> ReleasedModel:
+    """A model whose manifest is still to be written: enough to run its network."""
+    return ReleasedModel(name, ModelId(""), circuit.compiled.parent, {}, circuit)
+
+
+def _spread(observations: Observations, count: int) -> Observations:
+    """At most ``count`` windows, evenly over time."""
+    return observations[:: max(1, -(-len(observations) // count))]
+
+
+@contextmanager
+def _in_place_of(out: Path) -> Iterator[Path]:
+    """A new folder that takes the place of ``out`` when the block ends well, and vanishes when it does not."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        folder = Path(scratch) / "new"
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            shutil.move(out, Path(scratch) / "old")
+        shutil.move(folder, out)
