@@ -19,6 +19,9 @@ import numpy.typing as npt
 MINUTE_MS = 60_000
 MINUTES_PER_YEAR = 525_600
 
+SCALAR_FIELD = 21888242871839275222246405745257275088548364400416034343698204186575808495617
+"""Order of the scalar field of BN254: circuit values are integers modulo this."""
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 

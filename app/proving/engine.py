@@ -20,11 +20,9 @@ from typing import Any
 import ezkl
 
 from app.errors import Misconfigured, ProofRejected, ProvingFailed
-from app.types import Circuit, Keys, Proof
+from app.types import SCALAR_FIELD, Circuit, Keys, Proof
 
 EZKL_VERSION = version("ezkl")
-FIELD = 21888242871839275222246405745257275088548364400416034343698204186575808495617
-"""Order of the scalar field of BN254."""
 COMMITMENT_BYTES = 64
 
 RUN_ARGS: Mapping[str, Any] = {
@@ -154,7 +152,7 @@ def make_witness(keys: Keys, observation: Sequence[int], target: Path) -> tuple[
 
 def verify(keys: Keys, proof: bytes, instances: Sequence[int]) -> bool:
     """Whether ``proof`` shows that the circuit gives ``instances``, by the verifying key."""
-    if len(proof) != keys.circuit.proof_bytes or any(abs(i) > FIELD // 2 for i in instances):
+    if len(proof) != keys.circuit.proof_bytes or any(abs(i) > SCALAR_FIELD // 2 for i in instances):
         return False
     snark = {
         "protocol": None,
@@ -190,12 +188,12 @@ def commit(keys: Keys, observation: Sequence[int]) -> bytes:
 
 
 def _felt(value: int) -> str:
-    return (value % FIELD).to_bytes(32, "little").hex()
+    return (value % SCALAR_FIELD).to_bytes(32, "little").hex()
 
 
 def _signed(felt: str) -> int:
     value = int.from_bytes(bytes.fromhex(felt), "little")
-    return value - FIELD if value > FIELD // 2 else value
+    return value - SCALAR_FIELD if value > SCALAR_FIELD // 2 else value
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ inputs: neighbouring windows are nearly the same window, so without noise it wou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,10 +92,11 @@ def train_until(
     train: Samples, config: StudentConfig, seed: int, last: int, on_epoch: Callable[[int], None]
 ) -> Weights:
     """The weights after epoch ``last``, with nothing held back: for the final training on all but the test."""
-    for number, weights in _trained(train, config, seed):
-        on_epoch(number)
-        if number == last:
-            return weights
+    with closing(_trained(train, config, seed)) as epochs:
+        for number, weights in epochs:
+            on_epoch(number)
+            if number == last:
+                return weights
     raise ValueError(f"there is no epoch {last} in {config.epochs}")
 
 
@@ -119,7 +120,7 @@ def _judge(number: int, weights: Weights, validation: Samples, config: StudentCo
     return Epoch(number, weights, entropy, error, entropy + config.ln_vol_weight * error)
 
 
-def _trained(train: Samples, config: StudentConfig, seed: int) -> Iterator[tuple[int, Weights]]:
+def _trained(train: Samples, config: StudentConfig, seed: int) -> Generator[tuple[int, Weights], None, None]:
     """The weights after every epoch, numbered from 1."""
     with _reproducible(seed):
         network = Student(config.hidden, start_ln_vol=float(train.ln_vol.mean()))

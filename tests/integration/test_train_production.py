@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from app.errors import CandleFileInvalid, ModelFolderInvalid
+from app.errors import CandleFileInvalid, ModelFolderInvalid, ProofRejected
 from app.inference.release import COMPILED, MANIFEST, NETWORK, SETTINGS, load_model
 from app.proving import engine
 from app.training.circuit import IntegerWeights, circuit_outputs
@@ -119,6 +119,18 @@ def test_train_production__force__replaces_the_folder(candles: Path, tmp_path: P
     quick(candles, out, force=True)
     assert load_model(out).name == "synthetic-v1"
     assert not (out / "stale").exists()
+
+
+def test_train_production__failed_proof__leaves_nothing_behind(
+    candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ProofRejected()
+
+    monkeypatch.setattr(engine, "prove", refuse)
+    with pytest.raises(ProofRejected):
+        quick(candles, tmp_path / "models" / "synthetic-v1")
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_train_production__short_file__says_what_is_needed(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""The only door to ccxt: closed one-minute candles of one venue, paged, at the venue's own pace."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ccxt
+
+from app.errors import Misconfigured, VenueUnavailable
+from app.types import MINUTE_MS, Candles, iso
+
+PAGE = 1000
+Progress = Callable[[int, int], None]
+"""Called with (minutes done, minutes in all) after each page."""
+
+
+class Venue:
+    """One exchange. Its calls block, and one runs at a time: ccxt's rate limiter counts per client."""
+
+    def __init__(self, name: str, *, base_url: str | None = None, timeout_s: float = 10) -> None:
+        if name not in ccxt.exchanges:
+            raise Misconfigured(f"{name!r} is not a venue that ccxt knows: see VERIREGIME_VENUES")
+        self.name = name
+        self._client: Any = getattr(ccxt, name)(
+            {
+                "enableRateLimit": True,
+                "timeout": round(timeout_s * 1000),
+                "options": {"fetchMarkets": {"types": ["spot"]}},
+            }
+        )
+        if base_url is not None:
+            self._point_at(base_url.rstrip("/"))
+        self._turn = threading.Lock()
+
+    def time_ms(self) -> int:
+        """The venue's own clock."""
+        return int(self._call("its time", self._client.fetch_time))
+
+    def candles(self, symbol: str, start_ms: int, end_ms: int, progress: Progress | None = None) -> Candles:
+        """Closed candles with ``start_ms <= open_time < end_ms``; ``end_ms`` must be a minute that has begun.
+
+        A minute the venue leaves out is not there. Raises `VenueUnavailable` when the venue does not answer, answers
+        with an error, or with something that is no candle.
+        """
+        self._require_listed(symbol)
+        rows: list[list[float]] = []
+        cursor = start_ms
+        while cursor < end_ms:
+            page = self._page(symbol, cursor, end_ms)
+            rows += page
+            # An empty page: nothing traded in this stretch, so look past it.
+            cursor = int(page[-1][0]) + MINUTE_MS if page else cursor + PAGE * MINUTE_MS
+            if progress:
+                progress(min(cursor, end_ms) // MINUTE_MS - start_ms // MINUTE_MS, (end_ms - start_ms) // MINUTE_MS)
+        return Candles.from_rows(rows)
+
+    def close(self) -> None:
+        if getattr(self._client, "session", None):
+            self._client.session.close()
+
+    def _require_listed(self, symbol: str) -> None:
+        """ccxt would keep the empty list that it reads from an error page for good, and blame the symbol ever after."""
+        if not self._client.markets:
+            self._call("its list of markets", self._client.load_markets)
+        if not self._client.markets:
+            self._client.markets = None
+            raise VenueUnavailable(f"{self.name} answered without a list of markets: an error page, perhaps")
+        if symbol not in self._client.markets:
+            raise Misconfigured(
+                f"{self.name} does not list {symbol}: choose other VERIREGIME_FEEDS or VERIREGIME_VENUES"
+            )
+
+    def _page(self, symbol: str, start_ms: int, end_ms: int) -> list[list[float]]:
+        limit = min(PAGE, (end_ms - start_ms) // MINUTE_MS)
+        raw = self._call(
+            f"the candles of {symbol} from {iso(start_ms)}",
+            lambda: self._client.fetch_ohlcv(symbol, "1m", since=start_ms, limit=limit),
+        )
+        page = [_checked(self.name, row) for row in raw]
+        # A venue also shows the minute that is still running: not closed, so not ours.
+        page = [row for row in page if start_ms <= row[0] < end_ms]
+        if any(later[0] <= row[0] for row, later in itertools.pairwise(page)):
+            raise VenueUnavailable(f"{self.name} answered with candles that are not in order of time")
+        return page
+
+    def _call(self, what: str, ask: Callable[[], Any]) -> Any:
+        try:
+            with self._turn:
+                return ask()
+        except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
+            raise VenueUnavailable(f"{self.name} asks us to slow down", retry_after_s=60) from error
+        except ccxt.NetworkError as error:
+            raise VenueUnavailable(f"{self.name} cannot be reached for {what}: {_short(error)}") from error
+        except ccxt.BaseError as error:
+            raise VenueUnavailable(f"{self.name} refused {what}: {_short(error)}") from error
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            # ccxt parses before it checks: an error page in place of JSON ends up here.
+            raise VenueUnavailable(f"{self.name} answered {what} with something unreadable") from error
+
+    def _point_at(self, base_url: str) -> None:
+        if self.name != "binance":
+            raise Misconfigured(f"VERIREGIME_VENUE_URLS cannot move {self.name}: only binance for now")
+        self._client.urls["api"]["public"] = f"{base_url}/api/v3"
+
+
+def _checked(venue: str, row: Any) -> list[float]:
+    """A candle row whose numbers can be trusted to be numbers."""
+    try:
+        time, opened, high, low, close, volume = (float(value) for value in row)
+    except (TypeError, ValueError) as error:
+        raise VenueUnavailable(f"{venue} answered with a candle that is not six numbers") from error
+    sane = time % MINUTE_MS == 0 and 0 < low <= min(opened, close) and max(opened, close) <= high < float("inf")
+    if not (sane and 0 <= volume < float("inf")):
+        raise VenueUnavailable(f"{venue} answered with an impossible candle at {iso(int(time))}")
+    return [time, opened, high, low, close, volume]
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
