@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ccxt
@@ -12,9 +13,16 @@ import ccxt
 from app.errors import Misconfigured, VenueUnavailable
 from app.types import MINUTE_MS, Candles, iso
 
-PAGE = 1000
-Progress = Callable[[int, int], None]
-"""Called with (minutes done, minutes in all) after each page."""
+PAGE_MINUTES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the candles asked for, and how many minutes of the whole are covered so far."""
+
+    candles: Candles
+    done: int
+    total: int
 
 
 class Venue:
@@ -39,23 +47,20 @@ class Venue:
         """The venue's own clock."""
         return int(self._call("its time", self._client.fetch_time))
 
-    def candles(self, symbol: str, start_ms: int, end_ms: int, progress: Progress | None = None) -> Candles:
-        """Closed candles with ``start_ms <= open_time < end_ms``; ``end_ms`` must be a minute that has begun.
+    def pages(self, symbol: str, start_ms: int, end_ms: int) -> Iterator[Page]:
+        """Closed candles with ``start_ms <= open_time < end_ms``, page by page; ``end_ms`` must be a minute boundary.
 
         A minute the venue leaves out is not there. Raises `VenueUnavailable` when the venue does not answer, answers
         with an error, or with something that is no candle.
         """
         self._require_listed(symbol)
-        rows: list[list[float]] = []
         cursor = start_ms
         while cursor < end_ms:
-            page = self._page(symbol, cursor, end_ms)
-            rows += page
+            rows = self._rows(symbol, cursor, end_ms)
             # An empty page: nothing traded in this stretch, so look past it.
-            cursor = int(page[-1][0]) + MINUTE_MS if page else cursor + PAGE * MINUTE_MS
-            if progress:
-                progress(min(cursor, end_ms) // MINUTE_MS - start_ms // MINUTE_MS, (end_ms - start_ms) // MINUTE_MS)
-        return Candles.from_rows(rows)
+            cursor = int(rows[-1][0]) + MINUTE_MS if rows else cursor + PAGE_MINUTES * MINUTE_MS
+            done = (min(cursor, end_ms) - start_ms) // MINUTE_MS
+            yield Page(Candles.from_rows(rows), done=done, total=(end_ms - start_ms) // MINUTE_MS)
 
     def close(self) -> None:
         if getattr(self._client, "session", None):
@@ -73,8 +78,8 @@ class Venue:
                 f"{self.name} does not list {symbol}: choose other VERIREGIME_FEEDS or VERIREGIME_VENUES"
             )
 
-    def _page(self, symbol: str, start_ms: int, end_ms: int) -> list[list[float]]:
-        limit = min(PAGE, (end_ms - start_ms) // MINUTE_MS)
+    def _rows(self, symbol: str, start_ms: int, end_ms: int) -> list[list[float]]:
+        limit = min(PAGE_MINUTES, (end_ms - start_ms) // MINUTE_MS)
         raw = self._call(
             f"the candles of {symbol} from {iso(start_ms)}",
             lambda: self._client.fetch_ohlcv(symbol, "1m", since=start_ms, limit=limit),

@@ -100,6 +100,8 @@ def observe(window: Window, spec: VariationSpec) -> Observation:
         raise WindowIncomplete("no venue has candles for this window")
     returns = median_returns(by_venue, spec.quorum)
     ends = np.asarray([len(returns)])
+    if returns[-1] == MISSING:
+        raise WindowIncomplete(f"the last minute before {iso(window.end_ms)} is missing")
     means, complete = variation_means(returns, ends)
     if not complete[0]:
         missing = int((returns == MISSING).sum())

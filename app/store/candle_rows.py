@@ -39,9 +39,11 @@ class CandleRows:
         )
         return Candles.from_rows([tuple(row) for row in self._connection.execute(query)])
 
-    def last_open_time(self, venue: str, symbol: str) -> int | None:
-        query = sa.select(sa.func.max(candles.c.open_time_ms)).where(
+    def range(self, venue: str, symbol: str) -> tuple[int, int] | None:
+        """Open times of the oldest and the newest candle; none when nothing is stored."""
+        times = candles.c.open_time_ms
+        query = sa.select(sa.func.min(times), sa.func.max(times)).where(
             candles.c.venue == venue, candles.c.symbol == symbol
         )
-        last: int | None = self._connection.execute(query).scalar_one()
-        return last
+        first, last = self._connection.execute(query).one()
+        return None if first is None else (first, last)

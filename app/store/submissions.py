@@ -61,6 +61,15 @@ class Submissions:
         # A reverted transaction takes nothing from the proof: the prediction stays proved, its submission says why.
         set_status(self._connection, prediction_id, Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED)
 
+    def forget(self, prediction_id: PredictionId, chain_id: int) -> None:
+        """Drop a transaction that the chain will never take; its prediction is `proved` again, and sent anew."""
+        self._connection.execute(
+            sa.delete(submissions).where(
+                submissions.c.prediction_id == prediction_id, submissions.c.chain_id == chain_id
+            )
+        )
+        set_status(self._connection, prediction_id, Status.PROVED)
+
     def of(self, prediction_id: str) -> list[Submission]:
         query = sa.select(submissions).where(submissions.c.prediction_id == prediction_id)
         return [_submission(row) for row in self._connection.execute(query)]

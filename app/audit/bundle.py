@@ -1,0 +1,144 @@
+"""A bundle: one JSON object with everything that is needed to check a prediction without asking anybody.
+
+Every field is covered by a check of `app.audit.checks`; what cannot be checked is not in here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from app.errors import BundleMalformed, BundleTooLarge, CandlesGone
+from app.features.variation import CANDLES_NEEDED, candles_digest
+from app.inference.release import canonical_json
+from app.types import (
+    MINUTE_MS,
+    SCALAR_FIELD,
+    CandlesByVenue,
+    Prediction,
+    Proof,
+    iso,
+)
+
+FORMAT = "veriregime-bundle/1"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$")]
+Hex = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2})*$", max_length=2 * 65_536)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Row = tuple[int, Number, Number, Number, Number, Number]
+FieldInteger = Annotated[int, Field(ge=-(SCALAR_FIELD // 2), le=SCALAR_FIELD // 2)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class BundleProof(_Strict):
+    """The halo2 proof, its public outputs as 32-byte words, and the hashes of what it was made under."""
+
+    proof: Hex
+    instances: Annotated[list[Annotated[Hex, StringConstraints(min_length=66, max_length=66)]], Field(max_length=64)]
+    commitment: Annotated[Hex, StringConstraints(min_length=130, max_length=130)]
+    vk_hash: Sha256
+    srs_hash: Sha256
+    circuit_hash: Sha256
+    ezkl_version: Annotated[str, StringConstraints(max_length=32)]
+
+
+class Bundle(_Strict):
+    """One prediction with its evidence. ``outputs`` are integers at the model's output scale."""
+
+    format: Literal["veriregime-bundle/1"]
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    feed: Name
+    window_end: Time
+    model_id: Sha256
+    regime: Literal["low", "high"]
+    p_high: Number
+    vol_annualised: Number
+    candles: dict[Name, Annotated[list[Row], Field(max_length=CANDLES_NEEDED)]] = Field(min_length=1, max_length=16)
+    candles_sha256: Sha256
+    observation: Annotated[list[Annotated[int, Field(ge=-(2**31), le=2**31)]], Field(max_length=4096)]
+    network_outputs: Annotated[list[Number], Field(max_length=64)]
+    outputs: Annotated[list[FieldInteger], Field(max_length=64)]
+    proof: BundleProof
+    predicted_at: Time
+    proved_at: Time
+    sha256: Sha256
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of everything but ``sha256``: finds damage, authenticates nobody."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude={"sha256"}))).hexdigest()
+
+
+def make_bundle(
+    prediction: Prediction,
+    proof: Proof,
+    proved_at_ms: int,
+    candles: CandlesByVenue,
+    *,
+    circuit_hash: str,
+    ezkl_version: str,
+) -> Bundle:
+    """The bundle of a proved prediction.
+
+    Raises `CandlesGone` when the stored candles are no longer the ones the prediction was made from.
+    """
+    if candles_digest(candles) != prediction.candles_sha256:
+        raise CandlesGone()
+    unsigned = Bundle(
+        format="veriregime-bundle/1",
+        id=prediction.id,
+        feed=prediction.feed,
+        window_end=iso(prediction.window_end_ms),
+        model_id=prediction.model_id,
+        regime=prediction.regime.value,
+        p_high=prediction.p_high,
+        vol_annualised=prediction.vol_annualised,
+        candles={venue: [(int(row[0]), *row[1:]) for row in part.rows()] for venue, part in candles.items()},  # type: ignore[misc]
+        candles_sha256=prediction.candles_sha256,
+        observation=list(prediction.observation),
+        network_outputs=list(prediction.network_outputs),
+        outputs=list(proof.instances),
+        proof=BundleProof(
+            proof="0x" + proof.proof.hex(),
+            instances=[instance_word(value) for value in proof.instances],
+            commitment="0x" + proof.commitment.hex(),
+            vk_hash=proof.vk_hash,
+            srs_hash=proof.srs_hash,
+            circuit_hash=circuit_hash,
+            ezkl_version=ezkl_version,
+        ),
+        predicted_at=iso(prediction.predicted_at_ms),
+        proved_at=iso(proved_at_ms),
+        sha256="0" * 64,
+    )
+    return unsigned.model_copy(update={"sha256": unsigned.digest()})
+
+
+def parse_bundle(raw: bytes, max_bytes: int) -> Bundle:
+    """A bundle from JSON bytes.
+
+    Raises `BundleTooLarge` before anything is read, `BundleMalformed` naming the first field that is not in form.
+    """
+    if len(raw) > max_bytes:
+        raise BundleTooLarge(f"the bundle has {len(raw):,} bytes; at most {max_bytes:,} are read")
+    try:
+        return Bundle.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleMalformed(f"not a bundle: {place}: {first['msg']}") from None
+
+
+def window_start_ms(window_end_ms: int) -> int:
+    return window_end_ms - CANDLES_NEEDED * MINUTE_MS
+
+
+def instance_word(value: int) -> str:
+    """A public output as the contract takes it: 32 bytes, big-endian, negative values as field complement."""
+    return f"0x{value % SCALAR_FIELD:064x}"

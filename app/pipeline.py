@@ -1,0 +1,119 @@
+"""One forecast, from candles to chain. Read this first.
+
+`tick` runs once a minute and ends with a stored prediction and its proof job; `prove_next` and `submit_next` take it
+from there. Each is idempotent and may run in any number of processes on one database: what one of them was killed
+over, a later call takes up again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.clock import Clock
+from app.errors import OracleError, VenueUnavailable, WindowIncomplete
+from app.features.variation import observe
+from app.metrics import Metrics
+from app.steps.collect import Collector
+from app.steps.prove import ProofStep, ProveOutcome
+from app.steps.served import ServedFeed
+from app.steps.submit import SubmitOutcome, SubmitStep
+from app.store.database import Database
+from app.types import Forecast, Observation, Prediction, Status, iso, prediction_id
+
+log = logging.getLogger(__name__)
+
+
+class TickOutcome(StrEnum):
+    PREDICTED = "predicted"
+    ALREADY_PREDICTED = "already-predicted"
+    VENUE_UNAVAILABLE = "venue-unavailable"
+    WINDOW_INCOMPLETE = "window-incomplete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class TickReport:
+    outcome: TickOutcome
+    detail: str
+    window_end_ms: int
+    at_ms: int
+
+
+class Pipeline:
+    def __init__(
+        self,
+        feeds: Mapping[str, ServedFeed],
+        database: Database,
+        collector: Collector,
+        proofs: ProofStep,
+        submissions: SubmitStep,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.feeds = feeds
+        self.last_tick: dict[str, TickReport] = {}
+        self._database = database
+        self._collector = collector
+        self._proofs = proofs
+        self._submissions = submissions
+        self._clock = clock
+        self._metrics = metrics
+
+    def forecast(self, feed: str, window_end_ms: int) -> tuple[Prediction, bool]:
+        """Candles → observation → network → stored, with its proof job. Says whether it is new."""
+        served = self.feeds[feed]
+        window = self._collector.window(served, window_end_ms)
+        observation = observe(window, served.spec)
+        forecast = served.network.forecast(observation.values)
+        prediction = self._prediction(served, observation, forecast)
+        with self._database.unit_of_work() as store:
+            added = store.predictions.add(prediction)
+        return prediction, added
+
+    def prove_next(self) -> ProveOutcome:
+        """Stored prediction → proof, verified → the circuit's own outputs are served."""
+        return self._proofs.next()
+
+    def submit_next(self) -> SubmitOutcome:
+        """Proof → transaction → receipt."""
+        return self._submissions.next()
+
+    def tick(self, feed: str, window_end_ms: int) -> TickOutcome:
+        """`forecast`, with every way it can end counted, logged and kept for the API to tell."""
+        outcome, detail = TickOutcome.FAILED, "stopped by an unexpected error"
+        try:
+            prediction, added = self.forecast(feed, window_end_ms)
+            outcome = TickOutcome.PREDICTED if added else TickOutcome.ALREADY_PREDICTED
+            detail = f"{prediction.regime}, volatility {prediction.vol_annualised:.1%} a year"
+        except VenueUnavailable as error:
+            outcome, detail = TickOutcome.VENUE_UNAVAILABLE, str(error)
+        except WindowIncomplete as error:
+            outcome, detail = TickOutcome.WINDOW_INCOMPLETE, str(error)
+        except OracleError as error:
+            detail = str(error)
+        finally:
+            self.last_tick[feed] = TickReport(outcome, detail, window_end_ms, self._clock.now_ms())
+            self._metrics.ticks.labels(feed, outcome).inc()
+            log.info("%s at %s: %s (%s)", feed, iso(window_end_ms), outcome, detail)
+        return outcome
+
+    def _prediction(self, served: ServedFeed, observation: Observation, forecast: Forecast) -> Prediction:
+        return Prediction(
+            id=prediction_id(served.feed.name, observation.window_end_ms, served.model.model_id),
+            feed=served.feed.name,
+            window_end_ms=observation.window_end_ms,
+            model_id=served.model.model_id,
+            status=Status.PREDICTED,
+            failure=None,
+            regime=forecast.regime,
+            p_high=forecast.p_high,
+            vol_annualised=forecast.vol_annualised,
+            network_outputs=forecast.outputs,
+            observation=observation.values,
+            venues=observation.venues,
+            candles_sha256=observation.candles_sha256,
+            predicted_at_ms=self._clock.now_ms(),
+        )

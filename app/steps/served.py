@@ -1,0 +1,21 @@
+"""A feed with everything that is needed to serve it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.candles.venue import Venue
+from app.features.variation import VariationSpec
+from app.inference.network import Network
+from app.inference.release import ReleasedModel
+from app.types import Feed, Keys
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFeed:
+    feed: Feed
+    model: ReleasedModel
+    spec: VariationSpec
+    network: Network
+    keys: Keys
+    venues: tuple[Venue, ...]

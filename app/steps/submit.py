@@ -1,0 +1,102 @@
+"""A proof goes on chain: simulated, signed, its hash stored, sent, awaited."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.chain.verifier import Chain
+from app.clock import Clock
+from app.errors import ChainError, SimulationReverted, TransactionFailed
+from app.metrics import Metrics
+from app.store.database import Database
+from app.types import MINUTE_MS, Submission
+
+log = logging.getLogger(__name__)
+
+_SUBMIT_WITHIN_MS = 10 * MINUTE_MS
+
+
+class SubmitOutcome(StrEnum):
+    NO_CHAIN = "no-chain"
+    IDLE = "idle"
+    SENT = "sent"
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"
+    WOULD_REVERT = "would-revert"
+    FORGOTTEN = "forgotten"
+    CHAIN_UNAVAILABLE = "chain-unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTarget:
+    chain: Chain
+    verifier: str
+
+
+class SubmitStep:
+    def __init__(self, database: Database, clock: Clock, metrics: Metrics, target: ChainTarget | None) -> None:
+        self.target = target
+        self._database = database
+        self._clock = clock
+        self._metrics = metrics
+
+    def next(self) -> SubmitOutcome:
+        """One step on chain: settle the oldest open transaction, else send the newest proof that was not sent."""
+        if self.target is None:
+            return SubmitOutcome.NO_CHAIN
+        outcome = SubmitOutcome.CHAIN_UNAVAILABLE
+        try:
+            outcome = self._submit_step(self.target)
+        except SimulationReverted as error:
+            outcome = SubmitOutcome.WOULD_REVERT
+            log.error("not submitted: %s", error)
+        except ChainError as error:
+            log.warning("chain: %s", error)
+        finally:
+            self._metrics.submissions.labels(outcome).inc()
+        return outcome
+
+    def _submit_step(self, target: ChainTarget) -> SubmitOutcome:
+        with self._database.unit_of_work(write=False) as store:
+            unsettled = store.submissions.unconfirmed(target.chain.chain_id)
+            waiting = store.submissions.next_proved(self._clock.now_ms() - _SUBMIT_WITHIN_MS)
+            found = store.predictions.proof(waiting) if waiting else None
+        if unsettled is not None:
+            return self._settle(target, unsettled)
+        if waiting is None or found is None:
+            return SubmitOutcome.IDLE
+        proof, _ = found
+        target.chain.simulate(target.verifier, proof)
+        signed = target.chain.sign(target.verifier, proof)
+        with self._database.unit_of_work() as store:  # before it is sent: a crash from here on cannot lose it
+            store.submissions.record(waiting, signed, self._clock.now_ms())
+        target.chain.send(signed.raw)
+        return SubmitOutcome.SENT
+
+    def _settle(self, target: ChainTarget, open_one: Submission) -> SubmitOutcome:
+        receipt = target.chain.receipt(open_one.tx_hash)
+        if receipt is None:
+            try:
+                target.chain.send(open_one.raw)
+            except TransactionFailed as error:
+                if target.chain.receipt(open_one.tx_hash) is not None:  # mined in between
+                    return SubmitOutcome.PENDING
+                log.warning("transaction %s is lost (%s): its proof will be sent anew", open_one.tx_hash, error)
+                with self._database.unit_of_work() as store:
+                    store.submissions.forget(open_one.prediction_id, open_one.chain_id)
+                return SubmitOutcome.FORGOTTEN
+            return SubmitOutcome.PENDING
+        with self._database.unit_of_work() as store:
+            store.submissions.confirm(open_one.prediction_id, open_one.chain_id, receipt)
+        self._metrics.verify_gas.set(receipt.gas_used)
+        log.info(
+            "transaction %s in block %d: %s, %d gas",
+            open_one.tx_hash,
+            receipt.block_number,
+            "accepted" if receipt.succeeded else "REVERTED",
+            receipt.gas_used,
+        )
+        return SubmitOutcome.CONFIRMED if receipt.succeeded else SubmitOutcome.REVERTED
