@@ -89,6 +89,10 @@ class BundleMalformed(BadInput):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
 
+class BundleOutOfForm(BundleMalformed):
+    """A field of the bundle is not in its form."""
+
+
 class BundleTooLarge(BadInput):
     """The bundle is larger than this service reads."""
 

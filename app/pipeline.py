@@ -8,7 +8,7 @@ over, a later call takes up again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ from app.metrics import Metrics
 from app.steps.collect import Collector
 from app.steps.prove import ProofStep, ProveOutcome
 from app.steps.served import ServedFeed
-from app.steps.submit import SubmitOutcome, SubmitStep
+from app.steps.submit import ChainTarget, SubmitOutcome, SubmitStep
 from app.store.database import Database
 from app.types import Forecast, Observation, Prediction, Status, iso, prediction_id
 
@@ -80,6 +80,14 @@ class Pipeline:
     def submit_next(self) -> SubmitOutcome:
         """Proof → transaction → receipt."""
         return self._submissions.next()
+
+    def free_jobs_of_the_dead(self, is_alive: Callable[[str], bool]) -> None:
+        """At start-up: take up at once what processes that have ended since were proving."""
+        self._proofs.free_jobs_of_the_dead(is_alive)
+
+    @property
+    def target(self) -> ChainTarget | None:
+        return self._submissions.target
 
     def tick(self, feed: str, window_end_ms: int) -> TickOutcome:
         """`forecast`, with every way it can end counted, logged and kept for the API to tell."""

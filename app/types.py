@@ -6,7 +6,7 @@ Every stage takes one of these and returns the next; nothing is changed on the w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -51,7 +51,7 @@ class Candles:
         return len(self.open_time_ms)
 
     @classmethod
-    def from_rows(cls, rows: list[list[float]] | list[tuple[float, ...]]) -> Candles:
+    def from_rows(cls, rows: Sequence[Sequence[float]]) -> Candles:
         """Rows of ``[open_time_ms, open, high, low, close, volume]``."""
         table = np.asarray(rows, dtype=np.float64).reshape(-1, 6)
         return cls(table[:, 0].astype(np.int64), *(np.ascontiguousarray(table[:, i]) for i in range(1, 6)))

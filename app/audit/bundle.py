@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from app.errors import BundleMalformed, BundleTooLarge, CandlesGone
+from app.errors import BundleMalformed, BundleOutOfForm, BundleTooLarge, CandlesGone
 from app.features.variation import CANDLES_NEEDED, candles_digest
 from app.inference.release import canonical_json
 from app.types import (
@@ -123,16 +123,20 @@ def make_bundle(
 def parse_bundle(raw: bytes, max_bytes: int) -> Bundle:
     """A bundle from JSON bytes.
 
-    Raises `BundleTooLarge` before anything is read, `BundleMalformed` naming the first field that is not in form.
+    Raises `BundleTooLarge` before anything is read, `BundleMalformed` for something else than a bundle, and
+    `BundleOutOfForm` naming the first field that cannot be right.
     """
     if len(raw) > max_bytes:
         raise BundleTooLarge(f"the bundle has {len(raw):,} bytes; at most {max_bytes:,} are read")
     try:
         return Bundle.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BundleMalformed(f"not a bundle: {place}: {first['msg']}") from None
+        complaints = error.errors(include_url=False, include_input=False)
+        first = complaints[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if not place or any(complaint["loc"] == ("format",) for complaint in complaints):
+            raise BundleMalformed(f"this is no {FORMAT} file: {first['msg']}") from None
+        raise BundleOutOfForm(f"{place}: {first['msg']}") from None
 
 
 def window_start_ms(window_end_ms: int) -> int:

@@ -47,3 +47,12 @@ class CandleRows:
         )
         first, last = self._connection.execute(query).one()
         return None if first is None else (first, last)
+
+    def count(self, venue: str, symbol: str, start_ms: int, end_ms: int) -> int:
+        """How many candles there are with ``start_ms <= open_time < end_ms``."""
+        query = (
+            sa.select(sa.func.count())
+            .where(candles.c.venue == venue, candles.c.symbol == symbol)
+            .where(candles.c.open_time_ms >= start_ms, candles.c.open_time_ms < end_ms)
+        )
+        return self._connection.execute(query).scalar_one()

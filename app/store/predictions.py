@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,9 +85,12 @@ class Predictions:
         )
         return proof, row.proved_at_ms
 
-    def counts(self) -> dict[Status, int]:
-        query = sa.select(predictions.c.status, sa.func.count()).group_by(predictions.c.status)
-        return {Status(status): count for status, count in self._connection.execute(query)}
+    def prove_seconds(self, prediction_ids: Sequence[str]) -> dict[str, float]:
+        """How long the proofs of these predictions took, of those that have one."""
+        query = sa.select(proofs.c.prediction_id, proofs.c.prove_seconds).where(
+            proofs.c.prediction_id.in_(prediction_ids)
+        )
+        return {row.prediction_id: row.prove_seconds for row in self._connection.execute(query)}
 
     def _first(self, *wanted: sa.ColumnElement[bool]) -> Prediction | None:
         return next(iter(self._all(1, *wanted)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -70,9 +71,14 @@ class Submissions:
         )
         set_status(self._connection, prediction_id, Status.PROVED)
 
-    def of(self, prediction_id: str) -> list[Submission]:
-        query = sa.select(submissions).where(submissions.c.prediction_id == prediction_id)
-        return [_submission(row) for row in self._connection.execute(query)]
+    def of(self, prediction_ids: Sequence[str]) -> dict[str, Submission]:
+        """The newest transaction of each of these predictions, of those that have one."""
+        query = (
+            sa.select(submissions)
+            .where(submissions.c.prediction_id.in_(prediction_ids))
+            .order_by(submissions.c.sent_at_ms)
+        )
+        return {row.prediction_id: _submission(row) for row in self._connection.execute(query)}
 
 
 def _submission(row: sa.Row[Any]) -> Submission:

@@ -1,0 +1,127 @@
+"""``veriregime check``: what this installation has, what it lacks, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+
+from app.candles.venue import Venue
+from app.chain.compiler import node_tool
+from app.clock import wall_ms
+from app.errors import Misconfigured, OracleError
+from app.inference.release import load_models
+from app.proving.pool import ProverPool
+from app.settings import Settings, parse_feed
+from app.web.server import listen
+from app.wiring import model_for, open_database
+
+_MAX_SKEW_MS = 2_000
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    subject: str
+    level: Level
+    detail: str
+
+
+def check_installation(settings: Settings) -> list[Finding]:
+    """One finding per subject. A warning names something that only some uses need."""
+    subjects: tuple[tuple[str, Callable[[Settings], str], Level], ...] = (
+        ("python", _python, Level.FAILED),
+        ("models", _models, Level.FAILED),
+        ("keys", _keys, Level.FAILED),
+        ("database", _database, Level.FAILED),
+        ("port", _port, Level.FAILED),
+        ("venues", _venues, Level.WARNING),
+        ("contracts", _contracts, Level.WARNING),
+        ("training", _training, Level.WARNING),
+    )
+    return [_finding(settings, *subject) for subject in subjects]
+
+
+def _finding(settings: Settings, subject: str, look: Callable[[Settings], str], otherwise: Level) -> Finding:
+    try:
+        return Finding(subject, Level.OK, look(settings))
+    except (OracleError, OSError) as error:
+        return Finding(subject, otherwise, str(error))
+
+
+def _python(settings: Settings) -> str:
+    return f"Python {sys.version.split()[0]}, ezkl {version('ezkl')}, onnxruntime {version('onnxruntime')}"
+
+
+def _models(settings: Settings) -> str:
+    models = load_models(settings.models_dir)
+    for name in settings.feeds:
+        model = model_for(parse_feed(name), models)
+        made_with = model.manifest["ezkl_version"]
+        if made_with != version("ezkl"):
+            raise Misconfigured(f"{model.name} was compiled by ezkl {made_with}: install that version")
+    return ", ".join(f"{model.name} ({model.model_id[:12]}…)" for model in models.values())
+
+
+def _keys(settings: Settings) -> str:
+    models = load_models(settings.models_dir)
+    with ProverPool(1, settings.proof_time_limit_s) as pool:
+        made = [pool.development_keys(settings.var_dir, model.circuit) for model in models.values()]
+    kind = "DEVELOPMENT SRS" if any(keys.srs_is_development for keys in made) else "public SRS"
+    return f"{len(made)} in {settings.var_dir / 'keys'}, {kind}"
+
+
+def _database(settings: Settings) -> str:
+    database = open_database(settings)
+    try:
+        current, newest = database.revisions()
+    finally:
+        database.close()
+    if current != newest:
+        raise Misconfigured(
+            f"{database.name} has schema {current}, the newest is {newest}: run `veriregime db upgrade`"
+        )
+    return f"{database.name}, schema {current}"
+
+
+def _port(settings: Settings) -> str:
+    listen(settings.host, settings.port).close()
+    return f"{settings.host}:{settings.port} is free"
+
+
+def _venues(settings: Settings) -> str:
+    words = []
+    for name in settings.venues:
+        url = settings.venue_urls.get(name)
+        venue = Venue(name, base_url=str(url) if url else None, timeout_s=settings.venue_timeout_s)
+        try:
+            skew_ms = venue.time_ms() - wall_ms()
+        finally:
+            venue.close()
+        if abs(skew_ms) > _MAX_SKEW_MS and not settings.venue_clock:
+            raise Misconfigured(
+                f"{name}'s clock is {skew_ms / 1000:+.1f} s from this machine's: set the clock (NTP), or "
+                "VERIREGIME_VENUE_CLOCK=true"
+            )
+        words.append(f"{name} answers, clock {skew_ms:+d} ms")
+    return "; ".join(words)
+
+
+def _contracts(settings: Settings) -> str:
+    node_tool(settings.contracts_dir, ".bin/solcjs")
+    node_tool(settings.contracts_dir, "@foundry-rs/anvil-*/bin/anvil")
+    return "Solidity compiler and anvil are installed"
+
+
+def _training(settings: Settings) -> str:
+    if importlib.util.find_spec("torch") is None:
+        raise Misconfigured("torch is not installed: `pip install 'veriregime[train]'` to train models")
+    return f"torch {version('torch')}"

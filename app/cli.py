@@ -1,0 +1,352 @@
+"""``veriregime``: the command line. Commands import what they join only when they run, so that ``--help`` is quick.
+
+Exit code 0 is success, 1 a negative answer, 2 bad usage or a failed step with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from app import __version__, logs
+from app.errors import (
+    BundleMalformed,
+    BundleOutOfForm,
+    OracleError,
+    SrsUnavailable,
+    ToolMissing,
+    UnknownFeed,
+)
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.demo import MarketOptions
+    from app.steps.collect import Progress
+
+cli = typer.Typer(
+    help="A volatility oracle whose every forecast carries a zero-knowledge proof.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db = typer.Typer(help="The database schema.", no_args_is_help=True)
+train = typer.Typer(help="Train and release models (needs the `train` extra).", no_args_is_help=True)
+cli.add_typer(db, name="db")
+cli.add_typer(train, name="train")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+
+
+def main() -> None:
+    """The console script: turns the errors we expect into one line and exit code 2."""
+    try:
+        cli()
+    except OracleError as error:
+        _fail(str(error))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "VERIREGIME_" + "_".join(str(part) for part in first["loc"]).upper() if first["loc"] else "settings"
+        _fail(f"{name}: {first['msg']}")
+
+
+def _fail(reason: str) -> None:
+    print(f"veriregime: {reason}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
+) -> None:
+    import logging
+
+    logs.set_up(logging.WARNING if quiet else logging.INFO)
+
+
+@cli.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="One forecast all the way to the chain, then end.")] = False,
+    as_json: JsonFlag = False,
+    candles: Annotated[
+        Path | None, typer.Option(help="Recorded candles (.parquet, .csv) instead of a simulated market.")
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="Market time to begin at, such as 2025-09-15T12:00:00Z.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the simulated market.")] = 0,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=60, help="How much faster than real time the market runs.")
+    ] = 1.0,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Of the dashboard and API; 0 takes a free one.")
+    ] = None,
+) -> None:
+    """The whole system on this machine: market, proofs, anvil, service, dashboard."""
+    from app.demo import run_demo, run_once
+
+    settings = _settings(port=port)
+    market = _market(candles, at, seed, speed)
+    if not once:
+        if as_json:
+            raise typer.BadParameter("--json goes with --once")
+        with _progress() as progress:
+            run_demo(settings, market, progress)
+        return
+    with _progress() as progress:
+        result = run_once(settings, market, progress)
+    if as_json:
+        _print_json(result)
+        return
+    prediction = result["prediction"]
+    print(f"{prediction['feed']} at {prediction['window_end']}: {prediction['regime']} volatility")
+    print(f"  {prediction['vol_annualised']:.1%} a year, probability of high {prediction['p_high']:.1%}")
+    print(f"  proved in {result['proof_seconds']:.2f} s, accepted on chain for {result['verify_gas']:,} gas")
+    print(f"  transaction {result['tx_hash']}")
+    print(f"  check it yourself: veriregime verify {result['bundle']}")
+
+
+@cli.command()
+def serve(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Instead of VERIREGIME_PORT.")] = None,
+) -> None:
+    """Everything in one process: ticks, proofs, submissions, HTTP. Settings: VERIREGIME_* or .env."""
+    import logging
+
+    from app.service import Service
+    from app.web.application import create_web
+    from app.web.server import address, listen, run
+    from app.wiring import application
+
+    settings = _settings(port=port)
+    listener = listen(settings.host, settings.port)
+    with _progress() as progress, application(settings, progress=progress) as app:
+        service = Service(app)
+        service.start()
+        try:
+            logging.getLogger(__name__).info("dashboard and API at %s", address(listener))
+            run(create_web(app), listener)
+        finally:
+            service.stop()
+
+
+@cli.command()
+def predict(
+    feed: Annotated[str, typer.Argument(help="Such as btc-usdt-4h.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Forecast once, now, from the configured venues, and prove it."""
+    from app.demo import prove, write_bundle
+    from app.web.reading import Reader, known_prediction
+    from app.wiring import application
+
+    settings = _settings()
+    if feed not in settings.feeds:
+        raise UnknownFeed(f"{feed!r} is not among the feeds {', '.join(settings.feeds)}: see VERIREGIME_FEEDS")
+    with _progress() as progress, application(settings, progress=progress) as app:
+        prediction, _ = app.pipeline.forecast(feed, app.clock.last_minute_ms())
+        prove(app)
+        reader = Reader(app)
+        path = write_bundle(settings.var_dir / "bundles", reader.bundle(prediction.id))
+        with app.database.unit_of_work(write=False) as store:
+            body = reader.prediction(store, known_prediction(store, prediction.id))
+    if as_json:
+        _print_json({"prediction": body.model_dump(mode="json", exclude_unset=True), "bundle": str(path)})
+        return
+    print(f"{feed} at {body.window_end}: {body.regime} volatility")
+    print(f"  {body.vol_annualised:.1%} a year, probability of high {body.p_high:.1%}, {body.status}")
+    print(f"  bundle: {path}")
+
+
+@cli.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle file, or - for standard input.")],
+    srs: Annotated[
+        Path | None, typer.Option(help="The SRS file that the bundle names, where it is not here yet.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Audit a bundle: recompute everything from its candles up. Exit code 1 and the reason when it does not hold."""
+    from app.audit.bundle import parse_bundle
+    from app.audit.checks import Auditor, Verdict
+    from app.inference.release import load_models
+    from app.proving.pool import ProverPool
+
+    settings = _settings()
+    raw = _read(bundle, settings.max_bundle_bytes)
+    if srs is not None:
+        _bring_srs(srs, settings.var_dir / "srs")
+    try:
+        parsed = parse_bundle(raw, settings.max_bundle_bytes)
+    except BundleOutOfForm as error:
+        verdict = Verdict(holds=False, failed="form", reason=str(error), checks=())
+    else:
+        models = load_models(settings.models_dir)
+        with ProverPool(1, settings.proof_time_limit_s) as pool:
+            verdict = Auditor(models, pool, settings.var_dir).verify(parsed)
+    if as_json:
+        _print_json(
+            {"holds": verdict.holds, "failed": verdict.failed, "reason": verdict.reason, "checks": verdict.checks}
+        )
+    elif verdict.holds:
+        print(f"holds: {', '.join(verdict.checks)}")
+    else:
+        print(f"does not hold: {verdict.failed}: {verdict.reason}")
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def check(as_json: JsonFlag = False) -> None:
+    """Look over the installation: what is there, what is missing, what to do. Exit code 1 when something is wrong."""
+    from app.check import Level, check_installation
+
+    findings = check_installation(_settings())
+    if as_json:
+        _print_json([{"subject": f.subject, "level": f.level, "detail": f.detail} for f in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.level:8} {finding.subject:10} {finding.detail}")
+    if any(finding.level is Level.FAILED for finding in findings):
+        raise typer.Exit(1)
+
+
+@db.command()
+def upgrade(revision: Annotated[str, typer.Argument(help="Schema revision.")] = "head") -> None:
+    """Bring the database to the newest schema (or the one named)."""
+    from app.wiring import open_database
+
+    database = open_database(_settings())
+    try:
+        database.upgrade(revision)
+        print(f"{database.name}: schema {database.revisions()[0]}")
+    finally:
+        database.close()
+
+
+@db.command()
+def status() -> None:
+    """The schema's revision. Exit code 1 when it is not the newest."""
+    from app.wiring import open_database
+
+    database = open_database(_settings())
+    try:
+        current, newest = database.revisions()
+    finally:
+        database.close()
+    print(f"{database.name}: schema {current}, newest {newest}")
+    if current != newest:
+        raise typer.Exit(1)
+
+
+@train.command()
+def production(
+    candles: Annotated[Path, typer.Option(help="One-minute candles, .parquet or .csv.")],
+    out: Annotated[Path | None, typer.Option(help="Model folder to write; models/NAME by default.")] = None,
+    name: Annotated[str, typer.Option(help="Of the model.")] = "btc-usdt-4h-v1",
+    seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="A slice of the data and a few epochs: for tests.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the model folder if it exists.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train the production student, compile its circuit and release it with its manifest and model card."""
+    try:
+        from app.training.production import train_production
+    except ModuleNotFoundError as error:
+        raise ToolMissing(f"{error.name} is not installed: pip install 'veriregime[train]'") from error
+    target = out or _settings().models_dir / name
+    manifest = train_production(
+        candles, target, name=name, seed=seed, quick=quick, force=force, say=lambda line: print(line, file=sys.stderr)
+    )
+    if as_json:
+        _print_json(manifest)
+    else:
+        print(f"released {target}")
+
+
+def _settings(port: int | None = None) -> Settings:
+    return Settings() if port is None else Settings(port=port)
+
+
+def _market(candles: Path | None, at: str | None, seed: int, speed: float) -> MarketOptions:
+    from app.demo import MarketOptions
+    from app.types import parse_time
+
+    if at is None and candles is not None:
+        raise typer.BadParameter("--candles also needs --at, a time within the file")
+    try:
+        at_ms = None if at is None else parse_time(at)
+    except ValueError as error:
+        raise typer.BadParameter(f"--at: {error}") from None
+    return MarketOptions(candles=candles, at_ms=at_ms, seed=seed, speed=speed)
+
+
+def _read(path: Path, limit: int) -> bytes:
+    """At most one byte more than ``limit``, which is enough to refuse the rest."""
+    try:
+        if str(path) == "-":
+            return sys.stdin.buffer.read(limit + 1)
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise BundleMalformed(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _bring_srs(source: Path, folder: Path) -> None:
+    """Keep an SRS under its hash, where audits look for it."""
+    import shutil
+
+    from app.proving.srs import read_srs
+
+    srs = read_srs(source)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(srs.path, folder / f"{srs.sha256}.srs")
+    except shutil.SameFileError:
+        pass
+    except OSError as error:
+        raise SrsUnavailable(f"{source} cannot be kept in {folder}: {error.strerror}") from error
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """History loading: a bar on a terminal, a line a page otherwise."""
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(console=console, disable=not console.is_terminal, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(venue: str, done: int, total: int) -> None:
+            if total < 60:  # the few minutes of an ordinary tick
+                return
+            if not console.is_terminal:
+                print(f"{venue}: {done:,} of {total:,} minutes of history", file=sys.stderr)
+                return
+            if venue not in tasks:
+                tasks[venue] = bar.add_task(f"{venue}: minutes of history", total=total)
+            bar.update(tasks[venue], completed=done, visible=done < total)
+
+        yield show
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The whole system on this machine: a market, a chain, the service. Everything is real but the money.
+
+The market is a child process that speaks Binance's protocol; the chain is anvil, with the generated verifier deployed
+on it. Both end with this process, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import AnyHttpUrl, SecretStr
+
+from app.audit.bundle import Bundle
+from app.chain.anvil import KEY, Anvil, running_anvil
+from app.chain.compiler import compile_contract
+from app.chain.verifier import Chain
+from app.clock import Clock, wall_ms
+from app.errors import ChainError, Misconfigured, ProvingFailed
+from app.service import Service
+from app.settings import Settings
+from app.steps.collect import Progress
+from app.steps.prove import ProveOutcome
+from app.steps.served import ServedFeed
+from app.steps.submit import ChainTarget, SubmitOutcome
+from app.types import MINUTE_MS
+from app.web.application import create_web
+from app.web.reading import Reader, known_prediction
+from app.web.server import address, listen, run
+from app.wiring import Application, application
+
+log = logging.getLogger(__name__)
+
+_MARKET_START_LIMIT_S = 60
+_CONFIRM_LIMIT_S = 60.0
+_DEMO_SETTLE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class MarketOptions:
+    """Which market to play: simulated from ``seed``, or ``candles`` of a file; its clock starts at ``at_ms``."""
+
+    candles: Path | None = None
+    at_ms: int | None = None
+    seed: int = 0
+    speed: float = 1.0
+
+
+def run_demo(settings: Settings, market: MarketOptions, progress: Progress | None = None) -> None:
+    """Run until Ctrl-C."""
+    listener = listen(settings.host, settings.port)
+    with demo_application(settings, market, progress) as app:
+        service = Service(app)
+        service.start()
+        try:
+            log.info("dashboard and API at %s — Ctrl-C ends everything", address(listener))
+            run(create_web(app), listener)
+        finally:
+            service.stop()
+    log.info("ended")
+
+
+def run_once(settings: Settings, market: MarketOptions, progress: Progress | None = None) -> dict[str, Any]:
+    """One forecast all the way: candles, proof, transaction, bundle. Gives what ``demo --once --json`` prints."""
+    started = time.perf_counter()
+    with demo_application(settings, market, progress) as app:
+        (feed,) = list(app.pipeline.feeds)[:1]
+        at_ms = app.clock.now_ms() if market.at_ms is None else market.at_ms
+        prediction, _ = app.pipeline.forecast(feed, at_ms // MINUTE_MS * MINUTE_MS)
+        prove(app)
+        _confirm(app)
+        reader = Reader(app)
+        path = write_bundle(settings.var_dir / "bundles", reader.bundle(prediction.id))
+        with app.database.unit_of_work(write=False) as store:
+            stored = known_prediction(store, prediction.id)
+            body = reader.prediction(store, stored, frozenset(("observation",)))
+        onchain = body.onchain
+        return {
+            "prediction": body.model_dump(mode="json", exclude_unset=True),
+            "market": app.market,
+            "proof_seconds": body.prove_seconds,
+            "verify_gas": onchain and onchain.gas_used,
+            "tx_hash": onchain and onchain.tx_hash,
+            "block_number": onchain and onchain.block_number,
+            "total_seconds": round(time.perf_counter() - started, 3),
+            "bundle": str(path),
+        }
+
+
+def prove(app: Application) -> None:
+    """Work off the proof jobs that wait. Raises `ProvingFailed` with the reason when one is given up or goes wrong."""
+    while (outcome := app.pipeline.prove_next()) is ProveOutcome.PROVED:
+        pass
+    if outcome is not ProveOutcome.IDLE:
+        raise ProvingFailed(f"the proof could not be made ({outcome}): the lines above say why")
+
+
+def write_bundle(folder: Path, bundle: Bundle) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{bundle.id}.json"
+    path.write_text(json.dumps(bundle.model_dump(mode="json"), separators=(",", ":")) + "\n")
+    return path
+
+
+@contextmanager
+def demo_application(
+    settings: Settings, market: MarketOptions, progress: Progress | None = None
+) -> Iterator[Application]:
+    """The service wired to a market and a chain of its own, on a database that goes with it."""
+    with ExitStack() as stack:
+        scratch = stack.enter_context(_scratch(settings.var_dir / "demo"))
+        anvil = stack.enter_context(running_anvil(settings.contracts_dir))
+        url, clock = stack.enter_context(_market(market))
+        wired = settings.model_copy(
+            update={
+                "venues": ("binance",),
+                "venue_urls": {"binance": AnyHttpUrl(url)},
+                "database_url": SecretStr(f"sqlite:///{scratch / 'veriregime.db'}"),
+                "settle_s": _DEMO_SETTLE_S,
+            }
+        )
+        yield stack.enter_context(
+            application(
+                wired,
+                clock=clock,
+                market="recorded" if market.candles else "simulated",
+                target=_deployed(settings, anvil),
+                progress=progress,
+            )
+        )
+
+
+def _deployed(settings: Settings, anvil: Anvil) -> Callable[[Mapping[str, ServedFeed]], ChainTarget]:
+    """Deploys the verifier of the first feed's model once the keys exist."""
+
+    def deploy(feeds: Mapping[str, ServedFeed]) -> ChainTarget:
+        served = next(iter(feeds.values()))
+        chain = Chain(anvil.url, KEY)
+        contract = compile_contract(settings.contracts_dir, served.keys.verifier_sol, "Halo2Verifier")
+        verifier = chain.deploy(contract)
+        log.info("anvil at %s, chain %d: verifier deployed at %s", anvil.url, chain.chain_id, verifier)
+        return ChainTarget(chain=chain, verifier=verifier)
+
+    return deploy
+
+
+def _confirm(app: Application) -> None:
+    deadline = time.monotonic() + _CONFIRM_LIMIT_S
+    while time.monotonic() < deadline:
+        outcome = app.pipeline.submit_next()
+        if outcome is SubmitOutcome.CONFIRMED:
+            return
+        if outcome not in (SubmitOutcome.SENT, SubmitOutcome.PENDING):
+            raise ChainError(f"the proof was not accepted on chain ({outcome}): the lines above say why")
+        time.sleep(0.02)
+    raise ChainError(f"the transaction was not mined within {_CONFIRM_LIMIT_S:g} s")
+
+
+@contextmanager
+def _market(options: MarketOptions) -> Iterator[tuple[str, Clock]]:
+    """The market's child process: its URL, and the clock it shares with us."""
+    wall_start_ms = wall_ms()
+    at_ms = wall_start_ms if options.at_ms is None else options.at_ms
+    clock = Clock(market_start_ms=at_ms, wall_start_ms=wall_start_ms, speed=options.speed)
+    command = [sys.executable, "-m", "app.sim", "--follow-stdin", "--seed", str(options.seed)]
+    command += ["--at", str(at_ms), "--wall-start-ms", str(wall_start_ms), "--speed", str(options.speed)]
+    if options.candles is not None:
+        command += ["--candles", str(options.candles)]
+    with tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,  # its end of life: the child follows this pipe
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdin is not None  # noqa: S101  both opened above
+        assert process.stdout is not None  # noqa: S101
+        try:
+            line = process.stdout.readline()
+            if not line.startswith("listening on "):
+                process.wait(_MARKET_START_LIMIT_S)
+                complaints.seek(0)
+                raise Misconfigured(complaints.read().strip() or "the simulated market did not start")
+            yield line.split()[-1], clock
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix="run-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

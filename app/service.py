@@ -1,0 +1,124 @@
+"""Keeps the pipeline going: a tick a minute, a thread for each prover process, one for the chain."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psutil
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from app.errors import OracleError
+from app.pipeline import TickOutcome
+from app.steps.prove import ProveOutcome
+from app.steps.submit import SubmitOutcome
+from app.types import MINUTE_MS
+from app.wiring import Application
+
+log = logging.getLogger(__name__)
+
+_IDLE_S = 1.0
+_AFTER_FAILURE_S = 2.0
+_TICK_AGAIN_S = 5.0
+_TRY_AGAIN = (TickOutcome.VENUE_UNAVAILABLE, TickOutcome.WINDOW_INCOMPLETE, TickOutcome.FAILED)
+
+
+class Service:
+    """The background work of one process. `start` returns at once; `stop` leaves unfinished work in the store."""
+
+    def __init__(self, application: Application) -> None:
+        self._app = application
+        self._stopping = threading.Event()
+        self._work = threading.Event()
+        self._proofs = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._scheduler: Any = BackgroundScheduler(timezone=UTC)
+
+    def start(self) -> None:
+        self._app.pipeline.free_jobs_of_the_dead(_is_alive)
+        loops = [self._prove] * self._app.pool.size + [self._submit]
+        for number, loop in enumerate(loops):
+            thread = threading.Thread(target=self._keep_going, args=(loop,), name=f"{loop.__name__}-{number}")
+            thread.start()
+            self._threads.append(thread)
+        for feed in self._app.pipeline.feeds:
+            self._schedule(feed)
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._work.set()
+        self._proofs.set()
+        self._scheduler.shutdown(wait=False)
+        self._app.pool.stop()  # a proof under way is handed back by the thread that waits for it
+        for thread in self._threads:
+            thread.join()
+
+    def _schedule(self, feed: str) -> None:
+        clock, settle_s = self._app.clock, self._app.settings.settle_s
+        to_next = clock.seconds_until(clock.last_minute_ms() + MINUTE_MS) + settle_s
+        now = datetime.now(UTC)
+        self._scheduler.add_job(self._tick, args=(feed,), next_run_time=now)
+        self._scheduler.add_job(
+            self._tick,
+            IntervalTrigger(seconds=60 / clock.speed, start_date=now + timedelta(seconds=to_next)),
+            args=(feed,),
+            coalesce=True,  # after a pause only the newest window counts
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+
+    def _tick(self, feed: str) -> None:
+        """The newest window, again and again while it cannot be had, until the next one takes its place."""
+        clock = self._app.clock
+        window_end_ms = clock.last_minute_ms()
+        while not self._stopping.is_set() and clock.last_minute_ms() == window_end_ms:
+            outcome = self._app.pipeline.tick(feed, window_end_ms)
+            self._work.set()
+            if outcome not in _TRY_AGAIN:
+                return
+            self._stopping.wait(_TICK_AGAIN_S / clock.speed)
+
+    def _prove(self) -> None:
+        outcome = self._app.pipeline.prove_next()
+        if outcome is ProveOutcome.PROVED:
+            self._proofs.set()
+        elif outcome is ProveOutcome.IDLE:
+            self._wait(self._work)
+
+    def _submit(self) -> None:
+        outcome = self._app.pipeline.submit_next()
+        if outcome in (SubmitOutcome.IDLE, SubmitOutcome.NO_CHAIN, SubmitOutcome.PENDING):
+            self._wait(self._proofs)
+        elif outcome in (SubmitOutcome.CHAIN_UNAVAILABLE, SubmitOutcome.WOULD_REVERT):
+            self._stopping.wait(_AFTER_FAILURE_S)
+
+    def _wait(self, event: threading.Event) -> None:
+        if not self._stopping.is_set():
+            event.wait(_IDLE_S)
+            event.clear()
+
+    def _keep_going(self, step: Callable[[], None]) -> None:
+        while not self._stopping.is_set():
+            try:
+                step()
+            except OracleError as error:
+                log.warning("%s: %s", step.__name__.strip("_"), error)
+                self._stopping.wait(_AFTER_FAILURE_S)
+            except Exception:  # a loop that ends silently would be worse than any bug
+                log.exception("%s met a bug and goes on", step.__name__.strip("_"))
+                self._stopping.wait(_AFTER_FAILURE_S)
+
+
+def _is_alive(owner: str) -> bool:
+    """Whether a job's owner ("host:pid") may still be at work; of other machines we cannot know."""
+    host, _, pid = owner.rpartition(":")
+    if host != socket.gethostname():
+        return True
+    return int(pid) != os.getpid() and psutil.pid_exists(int(pid))

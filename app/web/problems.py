@@ -1,0 +1,42 @@
+"""Errors as RFC 9457 problem+json: one handler for the whole tree of `app.errors`."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.errors import OracleError
+
+log = logging.getLogger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    @app.exception_handler(OracleError)
+    def oracle_error(request: Request, error: OracleError) -> JSONResponse:
+        headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return problem(error.status, type(error).slug(), str(error), headers)
+
+    @app.exception_handler(RequestValidationError)
+    def bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "request"
+        return problem(HTTPStatus.BAD_REQUEST, "bad-input", f"{where}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        return problem(HTTPStatus(error.status_code), "about:blank", str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    def bug(request: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "about:blank", "unexpected error; the log has the details")
+
+
+def problem(status: HTTPStatus, kind: str, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    body = {"type": kind, "title": status.phrase, "status": int(status), "detail": detail}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")

@@ -1,0 +1,517 @@
+// The dashboard: asks the HTTP API for what every client can ask, and shows it. Two loops poll, `watchLatest` and
+// `watchRest`; a timer moves the ages; what the answers said is in `known`.
+
+const MINUTE = 60_000;
+const DAY = 1440 * MINUTE;
+const CANDLE = 5 * MINUTE;
+const LATEST_EVERY = 2_000;
+const REST_EVERY = 15_000;
+const ANSWER_WITHIN = 8_000;
+const VERIFY_WITHIN = 120_000;
+const STALE_AFTER = 3 * MINUTE;
+// Younger rows are asked for again: their proof or transaction may still change.
+const UNSETTLED = 60 * MINUTE;
+const TABLE_ROWS = 15;
+// 0.0005 per minute, annualised over the minutes of a year of 365 days: where the models put the edge of the regimes.
+const THRESHOLD = 0.0005 * Math.sqrt(525_600);
+
+const MARKETS = { live: "Live market", simulated: "Simulated market", recorded: "Replayed market" };
+const STATE_KIND = {
+  proved: "good", confirmed: "good", submitted: "warn", sent: "warn", predicted: "warn", proving: "warn",
+  failed: "bad", reverted: "bad",
+};
+
+const byId = (id) => document.getElementById(id);
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// ---- words for values
+
+const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
+const seconds = (value) => `${value.toFixed(2)} s`;
+const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
+const shortened = (value) => (value.length > 22 ? `${value.slice(0, 10)}…${value.slice(-8)}` : value);
+const utcDate = (ms) => new Date(ms).toISOString().slice(0, 10);
+const utcMinute = (ms) => new Date(ms).toISOString().slice(11, 16);
+const utcSecond = (ms) => new Date(ms).toISOString().slice(11, 19);
+const windowEnd = (prediction) => Date.parse(prediction.window_end);
+const endOf = (prediction) => `${utcDate(windowEnd(prediction))} ${utcMinute(windowEnd(prediction))}`;
+
+function duration(ms) {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+}
+
+// ---- market time
+
+// The market of a demo may be on another day and may run faster: its clock is learnt from the server's answers.
+class MarketClock {
+  #anchor = null;
+  #earlier = null;
+  #speed = 1;
+
+  now() {
+    return this.#anchor && this.#anchor.market + (Date.now() - this.#anchor.wall) * this.#speed;
+  }
+
+  heard(market) {
+    const reading = { market, wall: Date.now() };
+    // Answers are rounded and take their time; following every one of them would make the age stutter.
+    if (!this.#anchor || Math.abs(this.now() - market) > 2_000) this.#anchor = reading;
+    this.#earlier ??= reading;
+    if (reading.wall - this.#earlier.wall > 10_000) this.#learnSpeed(reading);
+  }
+
+  #learnSpeed(reading) {
+    const speed = (reading.market - this.#earlier.market) / (reading.wall - this.#earlier.wall);
+    this.#anchor = { market: this.now(), wall: reading.wall };
+    this.#speed = Math.abs(speed - 1) < 0.15 ? 1 : Math.max(0, speed);
+    this.#earlier = reading;
+  }
+}
+
+// ---- what is known
+
+const clock = new MarketClock();
+const known = {
+  feed: null, // as GET /v1/feeds lists it
+  latest: null,
+  latestBody: "",
+  nothingYet: null, // the server's words, while it has no proved forecast
+  silence: null, // {since, why}, while the server does not answer
+  history: new Map(), // predictions of the last day by window end
+  candles: null,
+};
+
+const newestFirst = () => [...known.history.values()].sort((a, b) => windowEnd(b) - windowEnd(a));
+
+// ---- asking
+
+class Refused extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+const path = (...parts) => `/v1/${parts.map(encodeURIComponent).join("/")}`;
+
+async function ask(url, options = { cache: "no-cache" }, within = ANSWER_WITHIN) {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(within), ...options });
+  const body = await answer.text();
+  if (answer.ok) return body;
+  const problem = answer.headers.get("Content-Type")?.startsWith("application/problem+json") ? JSON.parse(body) : {};
+  throw new Refused(answer.status, problem.detail ?? problem.title ?? `HTTP ${answer.status}`);
+}
+
+const askAbout = async (name, query) =>
+  JSON.parse(await ask(`${path("feeds", known.feed.feed, name)}?${new URLSearchParams(query)}`));
+
+async function askLatest() {
+  // A page just opened may find an older answer in the browser's cache, with the age of its own time.
+  const cache = known.latest ? "no-cache" : "reload";
+  const body = await ask(`${path("feeds", known.feed.feed, "latest")}?include=proof`, { cache });
+  known.nothingYet = null;
+  // The very same bytes are the browser's copy after a 304: their age was true when they first came.
+  if (body === known.latestBody) return;
+  known.latestBody = body;
+  known.latest = JSON.parse(body);
+  clock.heard(windowEnd(known.latest) + 1000 * known.latest.age_seconds);
+}
+
+async function askFeeds() {
+  const { feeds } = JSON.parse(await ask("/v1/feeds"));
+  const wanted = new URLSearchParams(location.search).get("feed");
+  known.feed = feeds.find((one) => one.feed === wanted) ?? feeds[0] ?? null;
+  if (!known.feed) return;
+  clock.heard(Date.parse(known.feed.market_time));
+  showFeedChoice(feeds.map((one) => one.feed));
+}
+
+async function askHistory() {
+  const dayAgo = clock.now() - DAY;
+  const newest = Math.max(...[...known.history.values()].map(windowEnd));
+  const query = { start: new Date(Math.max(dayAgo, newest - UNSETTLED)).toISOString(), limit: 1000 };
+  do {
+    const page = await askAbout("predictions", query);
+    for (const prediction of page.predictions) known.history.set(prediction.window_end, prediction);
+    query.cursor = page.next;
+  } while (query.cursor);
+  for (const [end, prediction] of known.history) if (windowEnd(prediction) < dayAgo) known.history.delete(end);
+}
+
+async function askCandles() {
+  const start = new Date(dayShown().start).toISOString();
+  known.candles = await askAbout("candles", { start, end: new Date(clock.now()).toISOString(), step: CANDLE / 1000 });
+}
+
+// ---- the two loops
+
+let wakeRest = () => {};
+
+// Does the asking and keeps account of whether the server answers.
+async function attempt(asking) {
+  try {
+    await asking();
+    known.silence = null;
+  } catch (error) {
+    const refused = error instanceof Refused;
+    if (refused && error.status === 503) [known.nothingYet, known.silence] = [error.message, null];
+    else known.silence ??= { since: Date.now(), why: refused ? error.message : "no connection" };
+  }
+}
+
+async function watchLatest() {
+  for (;;) {
+    const before = known.latest;
+    await attempt(askLatest);
+    if (known.latest !== before) showLatest(known.latest, before);
+    showTime();
+    if (known.latest?.id !== before?.id) wakeRest();
+    await pause(LATEST_EVERY);
+  }
+}
+
+async function watchRest() {
+  for (;;) {
+    await attempt(async () => {
+      await askFeeds();
+      if (known.feed) await Promise.all([askHistory(), askCandles()]);
+    });
+    showRest();
+    await Promise.race([pause(REST_EVERY), new Promise((wake) => { wakeRest = wake; })]);
+  }
+}
+
+async function start() {
+  for (;;) {
+    await attempt(askFeeds);
+    showTime();
+    if (known.feed) break;
+    await pause(LATEST_EVERY);
+  }
+  watchLatest();
+  watchRest();
+}
+
+// ---- showing
+
+function setText(element, text) {
+  // An unchanged text is left alone, so that a selection in it stays.
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function setTexts(texts) {
+  for (const [id, text] of Object.entries(texts)) setText(byId(id), text);
+}
+
+function setState(element, state, words = state) {
+  setText(element, words);
+  element.dataset.kind = STATE_KIND[state] ?? "none";
+}
+
+function setHash(button, value) {
+  button.disabled = !value;
+  button.title = value ?? "";
+  button.setAttribute("aria-label", value ? `Copy ${button.dataset.name} ${value}` : `No ${button.dataset.name}`);
+  if (!button.matches(".copied")) setText(button, value ? shortened(value) : "—");
+}
+
+function listItem(text, className = "") {
+  return Object.assign(document.createElement("li"), { textContent: text, className });
+}
+
+function showLatest(latest, before) {
+  const { regime, vol_annualised: vol } = latest;
+  byId("now").dataset.regime = regime;
+  setTexts({
+    regime: capital(regime), vol: percent(vol), "p-high": percent(latest.p_high), "window-end": `since ${endOf(latest)} UTC`,
+  });
+  byId("p-high-bar").style.width = percent(latest.p_high).replace(" ", "");
+  document.title = `${capital(regime)} ${percent(vol)} · VeriRegime`;
+  if (before && before.regime !== regime) {
+    setTexts({ announcement: `The regime changed to ${regime}, forecast volatility ${percent(vol)}.` });
+  }
+  showProof(latest, latest.proof);
+  showTransaction(latest.onchain);
+}
+
+function showProof(latest, proof) {
+  setState(byId("status"), latest.status);
+  setHash(byId("prediction-id"), String(latest.id));
+  setHash(byId("model-id"), latest.model_id);
+  setHash(byId("vk-hash"), proof.vk_hash);
+  setHash(byId("srs-hash"), proof.srs_hash);
+  const [prove, witness, check] = [proof.prove_seconds, proof.witness_seconds, proof.verify_seconds].map(seconds);
+  setTexts({ "proof-seconds": `${prove} (witness ${witness}, check ${check})` });
+  byId("proof-link").href = path("predictions", latest.id, "proof");
+  byId("bundle-link").href = path("predictions", latest.id, "bundle");
+  byId("verify").disabled = byId("verify").ariaBusy === "true";
+}
+
+function showTransaction(onchain) {
+  setState(byId("tx-state"), onchain?.state, onchain?.state ?? (known.feed.chain ? "none yet" : "none, no chain is set up"));
+  setHash(byId("tx-hash"), onchain?.tx_hash);
+  const [block, gas] = [onchain?.block_number, onchain?.gas_used].map((value) => value?.toLocaleString("en") ?? "—");
+  setTexts({ "tx-block": block, "tx-gas": gas });
+}
+
+function showTime() {
+  const now = clock.now();
+  const age = known.latest && now - windowEnd(known.latest);
+  const old = known.latest !== null && (age > STALE_AFTER || known.silence !== null);
+  byId("now").classList.toggle("old", old);
+  const [kind, words] = notice(age);
+  byId("notice").dataset.kind = kind;
+  setTexts({
+    notice: words,
+    "now-title": old ? "Last known regime" : "Current regime",
+    age: known.latest ? duration(age) : "—",
+    "market-time": now ? `${utcDate(now)} ${utcSecond(now)}` : "—",
+  });
+}
+
+function notice(age) {
+  const { silence, nothingYet, latest } = known;
+  const shown = latest ? " The last known values are shown." : "";
+  if (silence) return ["bad", `The server does not answer (${silence.why}), since ${utcSecond(silence.since)} UTC.${shown}`];
+  if (nothingYet) return ["warn", `No proved forecast is to be had: ${nothingYet}${shown}`];
+  if (!latest) return ["wait", known.feed ? "Waiting for the first forecast…" : "Waiting for a feed…"];
+  if (age > STALE_AFTER) return ["warn", "Stale: this forecast is older than 3 minutes, and no newer one is proved."];
+  return ["good", "Up to date, and proved."];
+}
+
+function showRest() {
+  showFeed(known.feed, clock.now());
+  const newest = newestFirst();
+  [...byId("predictions").rows].forEach((row, i) => newest[i] && showRow(row, newest[i]));
+  showCharts();
+  showTime();
+}
+
+function showFeedChoice(names) {
+  const select = byId("feed");
+  byId("feed-choice").classList.toggle("alone", names.length < 2);
+  if ([...select.options].map((one) => one.value).join() === names.join()) return;
+  select.replaceChildren(...names.map((name) => new Option(name, name, false, name === known.feed.feed)));
+}
+
+function showFeed(feed, now) {
+  const tick = feed.last_tick;
+  setTexts({
+    "feed-name": feed.symbol,
+    horizon: feed.horizon_minutes % 60 ? `${feed.horizon_minutes} min` : `${feed.horizon_minutes / 60} h`,
+    "model-name": feed.model_name,
+    chain: feed.chain ? String(feed.chain.chain_id) : "none, forecasts are not published",
+    "last-tick": tick ? `${utcSecond(Date.parse(tick.at))} ${tick.outcome}${tick.detail ? `: ${tick.detail}` : ""}` : "none yet",
+  });
+  setHash(byId("verifier"), feed.chain?.verifier);
+  const marks = [listItem(MARKETS[feed.market], feed.market === "live" ? "" : "caution")];
+  if (feed.srs.development) marks.push(listItem("Development SRS: proofs could be forged", "caution"));
+  byId("marks").replaceChildren(...marks);
+  byId("venues").replaceChildren(...feed.venues.map((venue) => venueItem(venue, now)));
+}
+
+function venueItem(venue, now) {
+  const [kind, health] = venueHealth(venue, now);
+  const state = Object.assign(document.createElement("span"), { className: "state", textContent: health });
+  state.dataset.kind = kind;
+  const item = listItem(venue.venue);
+  item.append(state);
+  return item;
+}
+
+function venueHealth({ last_candle: last, missing_minutes: missing }, now) {
+  if (!last) return ["bad", "no candle yet"];
+  const until = `last candle ${utcMinute(Date.parse(last))}`;
+  if (now - Date.parse(last) > STALE_AFTER) return ["bad", `late, ${until}`];
+  return missing ? ["warn", `${missing} min missing, ${until}`] : ["good", `complete, ${until}`];
+}
+
+// The rows are made once and filled anew, so that the table keeps its height and the keyboard its place.
+function makeRows() {
+  for (let i = 0; i < TABLE_ROWS; i += 1) byId("predictions").append(byId("prediction-row").content.cloneNode(true));
+}
+
+function showRow(row, prediction) {
+  const [end, regime, pHigh, vol, status, proof, tx] = row.cells;
+  setText(end, endOf(prediction));
+  setText(regime, prediction.regime);
+  regime.className = `${prediction.regime}-text`;
+  setText(pHigh, percent(prediction.p_high));
+  setText(vol, percent(prediction.vol_annualised));
+  setState(status, prediction.status, [prediction.status, prediction.failure].filter(Boolean).join(": "));
+  status.title = prediction.failure ?? "";
+  setText(proof, prediction.prove_seconds == null ? "—" : seconds(prediction.prove_seconds));
+  setHash(tx.querySelector("button"), prediction.onchain?.tx_hash);
+}
+
+// ---- charts
+
+const PAD = { left: 4, right: 56, top: 8, bottom: 22 };
+
+// The day ends with the candle that is being made.
+function dayShown() {
+  const end = Math.ceil(clock.now() / CANDLE) * CANDLE;
+  return { start: end - DAY, end };
+}
+
+function svg(name, attributes, text = "") {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.textContent = text;
+  return element;
+}
+
+// One unit of the drawing is one pixel of the screen, so that texts and lines keep their size at every width.
+function frameOf(chart, low, high) {
+  const { width, height } = chart.getBoundingClientRect();
+  chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const { start, end } = dayShown();
+  const [right, bottom] = [width - PAD.right, height - PAD.bottom];
+  const x = (ms) => PAD.left + ((Math.min(Math.max(ms, start), end) - start) / DAY) * (right - PAD.left);
+  const y = (value) => bottom - ((value - low) / (high - low)) * (bottom - PAD.top);
+  return { start, end, low, high, right, bottom, x, y };
+}
+
+function showCharts() {
+  if (!known.history.size && !known.candles) return;
+  const forecasts = newestFirst().reverse().filter((one) => one.status !== "failed");
+  const bands = bandsOf(forecasts, 1000 * known.feed.cadence_seconds);
+  const candles = known.candles?.candles.filter(([open]) => open >= dayShown().start) ?? [];
+  if (candles.length) showPrice(candles, bands);
+  if (forecasts.length) showVolatility(forecasts, bands);
+}
+
+// Neighbours of one regime become one band; where forecasts are missing there is no band.
+function bandsOf(forecasts, cadence) {
+  const bands = [];
+  for (const one of forecasts) {
+    const last = bands.at(-1);
+    const joined = last && windowEnd(one) - last.to <= cadence;
+    if (joined && last.regime === one.regime) last.forecasts.push(one);
+    else bands.push({ regime: one.regime, joined, from: joined ? last.to : windowEnd(one), forecasts: [one] });
+    bands.at(-1).to = windowEnd(one) + cadence;
+  }
+  return bands;
+}
+
+function draw(chart, frame, bands, word, lines, label) {
+  const { x, y, right, bottom, start, end } = frame;
+  const backs = bands.map(({ regime, from, to }) =>
+    svg("rect", { class: `band ${regime}`, x: x(from), y: PAD.top, width: x(to) - x(from), height: bottom - PAD.top }));
+  const levels = steps(frame.low, frame.high).flatMap((value) => [
+    svg("path", { class: "grid", d: `M${PAD.left} ${y(value)}H${right}` }),
+    svg("text", { x: right + 6, y: y(value) + 4 }, word(value)),
+  ]);
+  const every = (right < 500 ? 6 : 3) * 60 * MINUTE;
+  const hours = [];
+  for (let at = Math.ceil(start / every) * every; at <= end; at += every) {
+    const middle = Math.min(Math.max(x(at), PAD.left + 16), right - 16);
+    hours.push(svg("text", { x: middle, y: bottom + 16, "text-anchor": "middle" }, utcMinute(at)));
+  }
+  chart.replaceChildren(...backs, ...levels, ...hours, ...lines.map(([name, d]) => svg("path", { class: name, d })));
+  chart.setAttribute("aria-label", label);
+}
+
+// The values to mark on an axis: about four, at steps of 1, 2 or 5 times a power of ten.
+function steps(low, high) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / 4));
+  const step = power * [1, 2, 5, 10].find((times) => times * power >= (high - low) / 4);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
+}
+
+function showPrice(candles, bands) {
+  const [low, high] = [Math.min(...candles.map((one) => one[3])), Math.max(...candles.map((one) => one[2]))];
+  const margin = 0.05 * (high - low) || 0.01 * high;
+  const frame = frameOf(byId("price-chart"), low - margin, high + margin);
+  const word = (price) => price.toFixed(high < 10 ? 4 : high < 1000 ? 2 : 0);
+  const lines = [
+    ["up", candlePath(frame, candles.filter(([, open, , , close]) => close >= open))],
+    ["down", candlePath(frame, candles.filter(([, open, , , close]) => close < open))],
+  ];
+  const label = `Price over the last day: ${word(low)} to ${word(high)}, last ${word(candles.at(-1)[4])}`;
+  draw(byId("price-chart"), frame, bands, word, lines, label);
+  setTexts({ "candles-venue": `5-minute candles of ${known.candles.venue}` });
+}
+
+function candlePath({ start, x, y }, candles) {
+  const slot = x(start + CANDLE) - x(start);
+  const half = Math.max(0.25, 0.3 * slot - 0.5);
+  return candles.map(([at, open, high, low, close]) => {
+    const middle = x(at) + slot / 2;
+    const wick = `M${middle} ${y(high)}V${y(low)}`;
+    return `${wick}M${middle - half} ${y(open)}H${middle + half}V${y(close)}H${middle - half}Z`;
+  }).join("");
+}
+
+function showVolatility(forecasts, bands) {
+  const vols = forecasts.map((one) => one.vol_annualised);
+  const frame = frameOf(byId("vol-chart"), 0, 1.15 * Math.max(THRESHOLD, ...vols));
+  const point = (one) => `${frame.x(windowEnd(one))} ${frame.y(one.vol_annualised)}`;
+  const line = bands.map((band) => (band.joined ? "L" : "M") + band.forecasts.map(point).join("L")).join("");
+  const lines = [["threshold", `M${PAD.left} ${frame.y(THRESHOLD)}H${frame.right}`], ["forecast", line]];
+  const range = `${percent(Math.min(...vols))} to ${percent(Math.max(...vols))}, last ${percent(vols.at(-1))}`;
+  const label = `Forecast volatility over the last day: ${range}; high above ${percent(THRESHOLD)}`;
+  draw(byId("vol-chart"), frame, bands, (vol) => `${Math.round(100 * vol)} %`, lines, label);
+}
+
+// ---- acting
+
+function setVerifying(busy) {
+  byId("verify").ariaBusy = String(busy);
+  byId("verify").disabled = busy;
+  setTexts({ verify: busy ? "Verifying…" : "Verify this forecast" });
+}
+
+async function verify() {
+  const asked = known.latest;
+  setVerifying(true);
+  try {
+    const body = await ask(path("predictions", asked.id, "bundle"), {}, VERIFY_WITHIN);
+    const headers = { "Content-Type": "application/json" };
+    showVerdict(asked, JSON.parse(await ask(path("verify"), { method: "POST", headers, body }, VERIFY_WITHIN)));
+  } catch (error) {
+    const why = error instanceof Refused ? error.message : "the server does not answer.";
+    showVerdict(asked, { holds: false, reason: `it could not be checked: ${why}`, checks: [] });
+  }
+  setVerifying(false);
+}
+
+function showVerdict(asked, { holds, failed, reason, checks }) {
+  const words = holds ? "holds: every check passed." : `does not hold: ${reason ?? failed}`;
+  setTexts({ "verify-summary": `The forecast of ${endOf(asked)} ${words}` });
+  byId("verify-summary").dataset.kind = holds ? "good" : "bad";
+  const items = checks.map((check) => listItem(`✓ ${check}`));
+  if (failed) items.push(listItem(`✗ ${failed}`, "bad"));
+  byId("verify-checks").replaceChildren(...items);
+}
+
+async function copyHash(button) {
+  try {
+    await navigator.clipboard.writeText(button.title);
+  } catch {
+    // Without a secure context there is no clipboard: show the value whole and select it, to be copied by hand.
+    setText(button, button.title);
+    getSelection().selectAllChildren(button);
+    return;
+  }
+  button.classList.add("copied");
+  setText(button, "Copied");
+  await pause(1_200);
+  button.classList.remove("copied");
+  setHash(button, button.title);
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".hash");
+  if (button) copyHash(button);
+});
+byId("verify").addEventListener("click", verify);
+byId("feed").addEventListener("change", (event) => { location.search = new URLSearchParams({ feed: event.target.value }); });
+new ResizeObserver(showCharts).observe(byId("price-chart"));
+makeRows();
+setInterval(showTime, 1_000);
+start();

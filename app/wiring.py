@@ -1,0 +1,165 @@
+"""Builds every object of the service from its settings, once, and hands them to each other. Nothing else constructs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from app.audit.checks import Auditor
+from app.candles.venue import Venue
+from app.chain.verifier import Chain, refuse_development_srs
+from app.clock import Clock, wall_ms
+from app.errors import Misconfigured, ModelFolderInvalid
+from app.features.variation import VariationSpec
+from app.inference.network import Network
+from app.inference.release import ReleasedModel, load_models
+from app.metrics import Metrics
+from app.pipeline import Pipeline
+from app.proving.pool import ProverPool
+from app.settings import Settings, asset, parse_feed
+from app.steps.collect import Collector, Progress
+from app.steps.prove import ProofStep, ProvingPolicy
+from app.steps.served import ServedFeed
+from app.steps.submit import ChainTarget, SubmitStep
+from app.store.database import Database
+from app.types import Feed
+
+log = logging.getLogger(__name__)
+
+Market = Literal["live", "simulated", "recorded"]
+_LEASE_MARGIN_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Everything that a role of the service may need."""
+
+    settings: Settings
+    market: Market
+    clock: Clock
+    database: Database
+    models: Mapping[str, ReleasedModel]
+    pool: ProverPool
+    pipeline: Pipeline
+    auditor: Auditor
+    metrics: Metrics
+
+
+@contextmanager
+def application(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    market: Market | None = None,
+    target: Callable[[Mapping[str, ServedFeed]], ChainTarget] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Application]:
+    """The whole service, not yet running; closed with the block. The database is brought to the newest schema.
+
+    ``target`` stands in for the chain of the settings where that is made on the spot.
+    """
+    with ExitStack() as stack:
+        database = open_database(settings)
+        stack.callback(database.close)
+        database.upgrade()
+        models = load_models(settings.models_dir)
+        pool = stack.enter_context(ProverPool(settings.prover_workers, settings.proof_time_limit_s))
+        venues = tuple(_venue(settings, name) for name in settings.venues)
+        for venue in venues:
+            stack.callback(venue.close)
+        clock = clock or _clock(settings, venues)
+        metrics = Metrics()
+        feeds = {name: _served(settings, parse_feed(name), models, pool, venues) for name in settings.feeds}
+        pipeline = Pipeline(
+            feeds=feeds,
+            database=database,
+            collector=Collector(database, late_candle_s=settings.late_candle_s, progress=progress),
+            proofs=ProofStep(feeds, database, pool, clock, metrics, proving_policy(settings)),
+            submissions=SubmitStep(
+                database, clock, metrics, target(feeds) if target else chain_target(settings, feeds)
+            ),
+            clock=clock,
+            metrics=metrics,
+        )
+        yield Application(
+            settings=settings,
+            market=market or ("simulated" if settings.venue_urls else "live"),
+            clock=clock,
+            database=database,
+            models=models,
+            pool=pool,
+            pipeline=pipeline,
+            auditor=Auditor(models, pool, settings.var_dir),
+            metrics=metrics,
+        )
+
+
+def open_database(settings: Settings) -> Database:
+    return Database(settings.store_url(), asset("migrations"))
+
+
+def proving_policy(settings: Settings) -> ProvingPolicy:
+    return ProvingPolicy(
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+        lease_ms=round((settings.proof_time_limit_s + _LEASE_MARGIN_S) * 1000),
+        max_attempts=settings.proof_attempts,
+    )
+
+
+def chain_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> ChainTarget | None:
+    """The chain to submit to; none when none is set. Raises `Misconfigured` for a development SRS on a real chain."""
+    key = settings.private_key()
+    if settings.rpc_url is None or settings.verifier_address is None or key is None:
+        return None
+    chain = Chain(str(settings.rpc_url), key)
+    for served in feeds.values():
+        warning = refuse_development_srs(served.keys, chain.chain_id, settings.testnets)
+        if warning:
+            log.warning(warning)
+    return ChainTarget(chain=chain, verifier=settings.verifier_address)
+
+
+def model_for(feed: Feed, models: Mapping[str, ReleasedModel]) -> ReleasedModel:
+    """The released model of a feed: the last by name that declares it."""
+    fit = [model for _, model in sorted(models.items()) if feed.name in model.feeds]
+    if not fit:
+        raise Misconfigured(f"no released model serves {feed.name}: see VERIREGIME_FEEDS and VERIREGIME_MODELS_DIR")
+    return fit[-1]
+
+
+def _served(
+    settings: Settings,
+    feed: Feed,
+    models: Mapping[str, ReleasedModel],
+    pool: ProverPool,
+    venues: tuple[Venue, ...],
+) -> ServedFeed:
+    model = model_for(feed, models)
+    try:
+        spec = VariationSpec.from_manifest(model.manifest["observation"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFolderInvalid(f"{model.folder}: its observation cannot be served: {error}") from error
+    return ServedFeed(
+        feed=feed,
+        model=model,
+        spec=spec,
+        network=Network(model),
+        keys=pool.development_keys(settings.var_dir, model.circuit),
+        venues=venues,
+    )
+
+
+def _venue(settings: Settings, name: str) -> Venue:
+    url = settings.venue_urls.get(name)
+    return Venue(name, base_url=str(url) if url else None, timeout_s=settings.venue_timeout_s)
+
+
+def _clock(settings: Settings, venues: tuple[Venue, ...]) -> Clock:
+    if not settings.venue_clock:
+        return Clock()
+    return Clock(market_start_ms=venues[0].time_ms(), wall_start_ms=wall_ms())
