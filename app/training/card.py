@@ -24,7 +24,7 @@ def _head(manifest: Mapping[str, Any]) -> str:
     warning = "\n**Made by a quick run, to try the software. Not to be relied on.**\n" if quick else ""
     return f"""# {manifest["name"]}
 {warning}
-Forecasts how volatile the next {horizon} minutes of {_and(manifest["feeds"])} will be.
+Forecasts how volatile the next {horizon} minutes will be, for {_and(manifest["feeds"])}.
 It answers with two logits, which say how likely the regime
 *high* is, and with the logarithm of the annualised volatility. *High* means that the standard
 deviation of the {horizon} one-minute log returns to come is {manifest["threshold"]:.2%} or more.
@@ -57,11 +57,10 @@ The recording belongs to its exchange and is not part of this folder.
 
 The periods follow one another in time and nothing is shuffled across them. The hours that a label looks at end at least
 {split["embargo_minutes"]} minutes before the first window of the next period.
-Windows are left out when their week or their next
-{manifest["horizon_minutes"]} minutes have gaps. Epoch, noise, clipping and every other setting were chosen
-on validation; the test played no part in any choice. The released weights were then trained anew, for the
-same number of epochs, on training and validation windows together; the validation numbers below are of the student
-before that.
+Windows are left out when their week or their next {manifest["horizon_minutes"]} minutes have gaps.
+The epoch was chosen on validation and every other setting on half-years before the test, which played no part in any choice. The released
+weights were then trained anew, for the same number of epochs, on training and validation windows together; the
+validation numbers below are of the student before that.
 """
 
 

@@ -26,16 +26,16 @@ OUTPUT_COUNT = len(OUTPUTS)
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
-    """How the student is trained; every value was chosen on validation data."""
+    """How the student is trained: the best of about forty settings over three half-years before the test period."""
 
     hidden: int = 8
     epochs: int = 12
-    batch: int = 2048
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    noise: float = 0.3
+    batch: int = 1024
+    learning_rate: float = 8e-3
+    weight_decay: float = 0.4
+    noise: float = 0.4
     """Deviation of the Gaussian noise on the variation inputs, in deviations of the input."""
-    ln_vol_weight: float = 0.5
+    ln_vol_weight: float = 1.0
     """Weight of the squared error of ln volatility beside the cross entropy of the regime."""
 
 

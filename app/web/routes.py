@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from app.audit.bundle import parse_bundle
 from app.errors import BadInput, BundleTooLarge, ForecastStale, NoForecastYet, SrsUnavailable
 from app.inference.release import model_by_id
-from app.types import MINUTE_MS
+from app.types import MINUTE_MS, Prediction, Status
 from app.web.reading import Reader, cursor_of, known_prediction, read_cursor, read_time
 from app.web.schemas import (
     CandlesOut,
@@ -87,7 +87,7 @@ def _feeds(router: APIRouter, application: Application, reader: Reader) -> None:
             )
         state = f"{found.id}|{found.status}|{body.onchain}|{sorted(parts)}"
         response.headers["ETag"] = f'"{hashlib.sha256(state.encode()).hexdigest()[:24]}"'
-        response.headers["Cache-Control"] = _cache_until_next_tick(application, found.window_end_ms)
+        response.headers["Cache-Control"] = _cache_until_next_tick(application, found)
         if request.headers.get("if-none-match") == response.headers["ETag"]:
             return Response(status_code=304, headers=dict(response.headers))
         return body
@@ -244,8 +244,9 @@ def _until_next_tick(application: Application) -> int:
     return max(1, round(clock.seconds_until(clock.last_minute_ms() + MINUTE_MS) + application.settings.settle_s))
 
 
-def _cache_until_next_tick(application: Application, window_end_ms: int) -> str:
-    """Nothing new can come before the next tick, once this minute's forecast is out; until then it may any moment."""
-    if window_end_ms < application.clock.last_minute_ms():
+def _cache_until_next_tick(application: Application, found: Prediction) -> str:
+    """Nothing new comes before the next tick once this minute's forecast is all the way through; until then it may."""
+    last = Status.CONFIRMED if application.pipeline.target else Status.PROVED
+    if found.window_end_ms < application.clock.last_minute_ms() or found.status is not last:
         return "no-cache"
     return f"public, max-age={_until_next_tick(application)}"

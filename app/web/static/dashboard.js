@@ -25,16 +25,15 @@ const byId = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // ---- words for values
-
 const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
 const seconds = (value) => `${value.toFixed(2)} s`;
 const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
 const shortened = (value) => (value.length > 22 ? `${value.slice(0, 10)}…${value.slice(-8)}` : value);
-const utcDate = (ms) => new Date(ms).toISOString().slice(0, 10);
-const utcMinute = (ms) => new Date(ms).toISOString().slice(11, 16);
-const utcSecond = (ms) => new Date(ms).toISOString().slice(11, 19);
+const utc = (ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " ");
+const utcMinute = (ms) => utc(ms).slice(11, 16);
+const utcSecond = (ms) => utc(ms).slice(11);
 const windowEnd = (prediction) => Date.parse(prediction.window_end);
-const endOf = (prediction) => `${utcDate(windowEnd(prediction))} ${utcMinute(windowEnd(prediction))}`;
+const endWords = (prediction) => utc(windowEnd(prediction)).slice(0, 16);
 
 function duration(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));
@@ -44,7 +43,6 @@ function duration(ms) {
 }
 
 // ---- market time
-
 // The market of a demo may be on another day and may run faster: its clock is learnt from the server's answers.
 class MarketClock {
   #anchor = null;
@@ -60,11 +58,9 @@ class MarketClock {
     // Answers are rounded and take their time; following every one of them would make the age stutter.
     if (!this.#anchor || Math.abs(this.now() - market) > 2_000) this.#anchor = reading;
     this.#earlier ??= reading;
-    if (reading.wall - this.#earlier.wall > 10_000) this.#learnSpeed(reading);
-  }
-
-  #learnSpeed(reading) {
-    const speed = (reading.market - this.#earlier.market) / (reading.wall - this.#earlier.wall);
+    const wall = reading.wall - this.#earlier.wall;
+    if (wall < 10_000) return;
+    const speed = (market - this.#earlier.market) / wall;
     this.#anchor = { market: this.now(), wall: reading.wall };
     this.#speed = Math.abs(speed - 1) < 0.15 ? 1 : Math.max(0, speed);
     this.#earlier = reading;
@@ -72,7 +68,6 @@ class MarketClock {
 }
 
 // ---- what is known
-
 const clock = new MarketClock();
 const known = {
   feed: null, // as GET /v1/feeds lists it
@@ -87,14 +82,6 @@ const known = {
 const newestFirst = () => [...known.history.values()].sort((a, b) => windowEnd(b) - windowEnd(a));
 
 // ---- asking
-
-class Refused extends Error {
-  constructor(status, detail) {
-    super(detail);
-    this.status = status;
-  }
-}
-
 const path = (...parts) => `/v1/${parts.map(encodeURIComponent).join("/")}`;
 
 async function ask(url, options = { cache: "no-cache" }, within = ANSWER_WITHIN) {
@@ -102,7 +89,7 @@ async function ask(url, options = { cache: "no-cache" }, within = ANSWER_WITHIN)
   const body = await answer.text();
   if (answer.ok) return body;
   const problem = answer.headers.get("Content-Type")?.startsWith("application/problem+json") ? JSON.parse(body) : {};
-  throw new Refused(answer.status, problem.detail ?? problem.title ?? `HTTP ${answer.status}`);
+  throw Object.assign(new Error(problem.detail ?? `HTTP ${answer.status}`), { status: answer.status });
 }
 
 const askAbout = async (name, query) =>
@@ -147,7 +134,6 @@ async function askCandles() {
 }
 
 // ---- the two loops
-
 let wakeRest = () => {};
 
 // Does the asking and keeps account of whether the server answers.
@@ -156,9 +142,8 @@ async function attempt(asking) {
     await asking();
     known.silence = null;
   } catch (error) {
-    const refused = error instanceof Refused;
-    if (refused && error.status === 503) [known.nothingYet, known.silence] = [error.message, null];
-    else known.silence ??= { since: Date.now(), why: refused ? error.message : "no connection" };
+    if (error.status === 503) [known.nothingYet, known.silence] = [error.message, null];
+    else known.silence ??= { since: Date.now(), why: error.status ? error.message : "no connection" };
   }
 }
 
@@ -175,28 +160,14 @@ async function watchLatest() {
 
 async function watchRest() {
   for (;;) {
-    await attempt(async () => {
-      await askFeeds();
-      if (known.feed) await Promise.all([askHistory(), askCandles()]);
-    });
+    // What fails here stays as it was and is asked for again; whether the server answers, `watchLatest` tells.
+    await Promise.allSettled([askFeeds(), askHistory(), askCandles()]);
     showRest();
     await Promise.race([pause(REST_EVERY), new Promise((wake) => { wakeRest = wake; })]);
   }
 }
 
-async function start() {
-  for (;;) {
-    await attempt(askFeeds);
-    showTime();
-    if (known.feed) break;
-    await pause(LATEST_EVERY);
-  }
-  watchLatest();
-  watchRest();
-}
-
 // ---- showing
-
 function setText(element, text) {
   // An unchanged text is left alone, so that a selection in it stays.
   if (element.textContent !== text) element.textContent = text;
@@ -225,9 +196,8 @@ function listItem(text, className = "") {
 function showLatest(latest, before) {
   const { regime, vol_annualised: vol } = latest;
   byId("now").dataset.regime = regime;
-  setTexts({
-    regime: capital(regime), vol: percent(vol), "p-high": percent(latest.p_high), "window-end": `since ${endOf(latest)} UTC`,
-  });
+  setTexts({ regime: capital(regime), vol: percent(vol), "p-high": percent(latest.p_high) });
+  setTexts({ "window-end": `Window ended ${endWords(latest)} UTC` });
   byId("p-high-bar").style.width = percent(latest.p_high).replace(" ", "");
   document.title = `${capital(regime)} ${percent(vol)} · VeriRegime`;
   if (before && before.regime !== regime) {
@@ -247,11 +217,11 @@ function showProof(latest, proof) {
   setTexts({ "proof-seconds": `${prove} (witness ${witness}, check ${check})` });
   byId("proof-link").href = path("predictions", latest.id, "proof");
   byId("bundle-link").href = path("predictions", latest.id, "bundle");
-  byId("verify").disabled = byId("verify").ariaBusy === "true";
+  byId("verify").disabled = false;
 }
 
 function showTransaction(onchain) {
-  setState(byId("tx-state"), onchain?.state, onchain?.state ?? (known.feed.chain ? "none yet" : "none, no chain is set up"));
+  setState(byId("tx-state"), onchain?.state, onchain?.state ?? (known.feed.chain ? "none yet" : "none: no chain"));
   setHash(byId("tx-hash"), onchain?.tx_hash);
   const [block, gas] = [onchain?.block_number, onchain?.gas_used].map((value) => value?.toLocaleString("en") ?? "—");
   setTexts({ "tx-block": block, "tx-gas": gas });
@@ -260,7 +230,7 @@ function showTransaction(onchain) {
 function showTime() {
   const now = clock.now();
   const age = known.latest && now - windowEnd(known.latest);
-  const old = known.latest !== null && (age > STALE_AFTER || known.silence !== null);
+  const old = Boolean(known.latest && (age > STALE_AFTER || known.silence || known.nothingYet));
   byId("now").classList.toggle("old", old);
   const [kind, words] = notice(age);
   byId("notice").dataset.kind = kind;
@@ -268,15 +238,16 @@ function showTime() {
     notice: words,
     "now-title": old ? "Last known regime" : "Current regime",
     age: known.latest ? duration(age) : "—",
-    "market-time": now ? `${utcDate(now)} ${utcSecond(now)}` : "—",
+    "market-time": now ? utc(now) : "—",
   });
 }
 
 function notice(age) {
   const { silence, nothingYet, latest } = known;
-  const shown = latest ? " The last known values are shown." : "";
-  if (silence) return ["bad", `The server does not answer (${silence.why}), since ${utcSecond(silence.since)} UTC.${shown}`];
-  if (nothingYet) return ["warn", `No proved forecast is to be had: ${nothingYet}${shown}`];
+  const shown = latest ? "The last known values are shown." : "";
+  const since = silence && `since ${utcSecond(silence.since)} UTC`;
+  if (silence) return ["bad", `The server does not answer ${since} (${silence.why}). ${shown}`];
+  if (nothingYet) return ["warn", `The server has no proved forecast: ${nothingYet} ${shown}`];
   if (!latest) return ["wait", known.feed ? "Waiting for the first forecast…" : "Waiting for a feed…"];
   if (age > STALE_AFTER) return ["warn", "Stale: this forecast is older than 3 minutes, and no newer one is proved."];
   return ["good", "Up to date, and proved."];
@@ -304,11 +275,11 @@ function showFeed(feed, now) {
     horizon: feed.horizon_minutes % 60 ? `${feed.horizon_minutes} min` : `${feed.horizon_minutes / 60} h`,
     "model-name": feed.model_name,
     chain: feed.chain ? String(feed.chain.chain_id) : "none, forecasts are not published",
-    "last-tick": tick ? `${utcSecond(Date.parse(tick.at))} ${tick.outcome}${tick.detail ? `: ${tick.detail}` : ""}` : "none yet",
+    "last-tick": tick ? `${utcSecond(Date.parse(tick.at))} ${tick.outcome} ${tick.detail}` : "none yet",
   });
   setHash(byId("verifier"), feed.chain?.verifier);
   const marks = [listItem(MARKETS[feed.market], feed.market === "live" ? "" : "caution")];
-  if (feed.srs.development) marks.push(listItem("Development SRS: proofs could be forged", "caution"));
+  if (feed.srs.development) marks.push(listItem("Development SRS: forgeable", "caution"));
   byId("marks").replaceChildren(...marks);
   byId("venues").replaceChildren(...feed.venues.map((venue) => venueItem(venue, now)));
 }
@@ -329,14 +300,9 @@ function venueHealth({ last_candle: last, missing_minutes: missing }, now) {
   return missing ? ["warn", `${missing} min missing, ${until}`] : ["good", `complete, ${until}`];
 }
 
-// The rows are made once and filled anew, so that the table keeps its height and the keyboard its place.
-function makeRows() {
-  for (let i = 0; i < TABLE_ROWS; i += 1) byId("predictions").append(byId("prediction-row").content.cloneNode(true));
-}
-
 function showRow(row, prediction) {
   const [end, regime, pHigh, vol, status, proof, tx] = row.cells;
-  setText(end, endOf(prediction));
+  setText(end, endWords(prediction));
   setText(regime, prediction.regime);
   regime.className = `${prediction.regime}-text`;
   setText(pHigh, percent(prediction.p_high));
@@ -348,7 +314,6 @@ function showRow(row, prediction) {
 }
 
 // ---- charts
-
 const PAD = { left: 4, right: 56, top: 8, bottom: 22 };
 
 // The day ends with the candle that is being made.
@@ -369,7 +334,7 @@ function frameOf(chart, low, high) {
   const { width, height } = chart.getBoundingClientRect();
   chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const { start, end } = dayShown();
-  const [right, bottom] = [width - PAD.right, height - PAD.bottom];
+  const [right, bottom] = [Math.max(width - PAD.right, PAD.left), height - PAD.bottom];
   const x = (ms) => PAD.left + ((Math.min(Math.max(ms, start), end) - start) / DAY) * (right - PAD.left);
   const y = (value) => bottom - ((value - low) / (high - low)) * (bottom - PAD.top);
   return { start, end, low, high, right, bottom, x, y };
@@ -459,30 +424,28 @@ function showVolatility(forecasts, bands) {
 }
 
 // ---- acting
-
-function setVerifying(busy) {
-  byId("verify").ariaBusy = String(busy);
-  byId("verify").disabled = busy;
-  setTexts({ verify: busy ? "Verifying…" : "Verify this forecast" });
-}
+let verifying = false;
 
 async function verify() {
+  if (verifying) return;
   const asked = known.latest;
-  setVerifying(true);
+  setTexts({ verify: "Verifying…" });
+  verifying = true;
   try {
     const body = await ask(path("predictions", asked.id, "bundle"), {}, VERIFY_WITHIN);
     const headers = { "Content-Type": "application/json" };
     showVerdict(asked, JSON.parse(await ask(path("verify"), { method: "POST", headers, body }, VERIFY_WITHIN)));
   } catch (error) {
-    const why = error instanceof Refused ? error.message : "the server does not answer.";
+    const why = error.status ? error.message : "the server does not answer.";
     showVerdict(asked, { holds: false, reason: `it could not be checked: ${why}`, checks: [] });
   }
-  setVerifying(false);
+  setTexts({ verify: "Verify this forecast" });
+  verifying = false;
 }
 
 function showVerdict(asked, { holds, failed, reason, checks }) {
   const words = holds ? "holds: every check passed." : `does not hold: ${reason ?? failed}`;
-  setTexts({ "verify-summary": `The forecast of ${endOf(asked)} ${words}` });
+  setTexts({ "verify-summary": `The forecast of ${endWords(asked)} ${words}` });
   byId("verify-summary").dataset.kind = holds ? "good" : "bad";
   const items = checks.map((check) => listItem(`✓ ${check}`));
   if (failed) items.push(listItem(`✗ ${failed}`, "bad"));
@@ -510,8 +473,15 @@ document.addEventListener("click", (event) => {
   if (button) copyHash(button);
 });
 byId("verify").addEventListener("click", verify);
-byId("feed").addEventListener("change", (event) => { location.search = new URLSearchParams({ feed: event.target.value }); });
+byId("feed").addEventListener("change", () => { location.search = new URLSearchParams({ feed: byId("feed").value }); });
 new ResizeObserver(showCharts).observe(byId("price-chart"));
-makeRows();
+// Rows are made once and filled anew, so that the table keeps its height and the keyboard its place.
+const rows = Array.from({ length: TABLE_ROWS }, () => byId("prediction-row").content.cloneNode(true));
+byId("predictions").append(...rows);
 setInterval(showTime, 1_000);
-start();
+while (!known.feed) {
+  await attempt(askFeeds);
+  if (!known.feed) await pause(LATEST_EVERY);
+}
+watchLatest();
+watchRest();
