@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,11 +21,12 @@ from typing import Any
 from pydantic import AnyHttpUrl, SecretStr
 
 from app.audit.bundle import Bundle
-from app.chain.anvil import KEY, Anvil, running_anvil
+from app.chain.anvil import KEY, running_anvil
 from app.chain.compiler import compile_contract
 from app.chain.verifier import Chain
 from app.clock import Clock, wall_ms
-from app.errors import ChainError, Misconfigured, ProvingFailed
+from app.errors import ChainError, ProvingFailed
+from app.processes import running
 from app.service import Service
 from app.settings import Settings
 from app.steps.collect import Progress
@@ -41,7 +41,6 @@ from app.wiring import Application, application
 
 log = logging.getLogger(__name__)
 
-_MARKET_START_LIMIT_S = 60
 _CONFIRM_LIMIT_S = 60.0
 _DEMO_SETTLE_S = 0.2
 
@@ -78,7 +77,7 @@ def run_once(settings: Settings, market: MarketOptions, progress: Progress | Non
         at_ms = app.clock.now_ms() if market.at_ms is None else market.at_ms
         prediction, _ = app.pipeline.forecast(feed, at_ms // MINUTE_MS * MINUTE_MS)
         prove(app)
-        _confirm(app)
+        confirm(app)
         reader = Reader(app)
         path = write_bundle(settings.var_dir / "bundles", reader.bundle(prediction.id))
         with app.database.unit_of_work(write=False) as store:
@@ -119,8 +118,8 @@ def demo_application(
     """The service wired to a market and a chain of its own, on a database that goes with it."""
     with ExitStack() as stack:
         scratch = stack.enter_context(_scratch(settings.var_dir / "demo"))
-        anvil = stack.enter_context(running_anvil(settings.contracts_dir))
-        url, clock = stack.enter_context(_market(market))
+        rpc_url = stack.enter_context(running_anvil(settings.contracts_dir))
+        url, clock = stack.enter_context(running_market(market))
         wired = settings.model_copy(
             update={
                 "venues": ("binance",),
@@ -134,27 +133,28 @@ def demo_application(
                 wired,
                 clock=clock,
                 market="recorded" if market.candles else "simulated",
-                target=_deployed(settings, anvil),
+                target=_deployed(settings, rpc_url),
                 progress=progress,
             )
         )
 
 
-def _deployed(settings: Settings, anvil: Anvil) -> Callable[[Mapping[str, ServedFeed]], ChainTarget]:
+def _deployed(settings: Settings, rpc_url: str) -> Callable[[Mapping[str, ServedFeed]], ChainTarget]:
     """Deploys the verifier of the first feed's model once the keys exist."""
 
     def deploy(feeds: Mapping[str, ServedFeed]) -> ChainTarget:
         served = next(iter(feeds.values()))
-        chain = Chain(anvil.url, KEY)
+        chain = Chain(rpc_url, KEY)
         contract = compile_contract(settings.contracts_dir, served.keys.verifier_sol, "Halo2Verifier")
         verifier = chain.deploy(contract)
-        log.info("anvil at %s, chain %d: verifier deployed at %s", anvil.url, chain.chain_id, verifier)
+        log.info("anvil at %s, chain %d: verifier deployed at %s", rpc_url, chain.chain_id, verifier)
         return ChainTarget(chain=chain, verifier=verifier)
 
     return deploy
 
 
-def _confirm(app: Application) -> None:
+def confirm(app: Application) -> None:
+    """Submit what is proved and wait for its receipt. Raises `ChainError` when the chain does not accept it."""
     deadline = time.monotonic() + _CONFIRM_LIMIT_S
     while time.monotonic() < deadline:
         outcome = app.pipeline.submit_next()
@@ -167,7 +167,7 @@ def _confirm(app: Application) -> None:
 
 
 @contextmanager
-def _market(options: MarketOptions) -> Iterator[tuple[str, Clock]]:
+def running_market(options: MarketOptions) -> Iterator[tuple[str, Clock]]:
     """The market's child process: its URL, and the clock it shares with us."""
     wall_start_ms = wall_ms()
     at_ms = wall_start_ms if options.at_ms is None else options.at_ms
@@ -176,27 +176,8 @@ def _market(options: MarketOptions) -> Iterator[tuple[str, Clock]]:
     command += ["--at", str(at_ms), "--wall-start-ms", str(wall_start_ms), "--speed", str(options.speed)]
     if options.candles is not None:
         command += ["--candles", str(options.candles)]
-    with tempfile.TemporaryFile("w+") as complaints:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # its end of life: the child follows this pipe
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdin is not None  # noqa: S101  both opened above
-        assert process.stdout is not None  # noqa: S101
-        try:
-            line = process.stdout.readline()
-            if not line.startswith("listening on "):
-                process.wait(_MARKET_START_LIMIT_S)
-                complaints.seek(0)
-                raise Misconfigured(complaints.read().strip() or "the simulated market did not start")
-            yield line.split()[-1], clock
-        finally:
-            process.stdin.close()
-            process.wait()
+    with running(command, announces="listening on ") as url:
+        yield url, clock
 
 
 @contextmanager

@@ -190,6 +190,10 @@ class ToolMissing(Misconfigured):
     """A program that this step needs is not installed."""
 
 
+class ChildDidNotStart(Misconfigured):
+    """A program that this step runs did not start."""
+
+
 class PortInUse(Misconfigured):
     """The port is taken by another process."""
 

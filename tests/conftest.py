@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
+from app.candles.venue import Page
+from app.errors import VenueUnavailable
 from app.inference.release import ReleasedModel, load_models
-from app.types import MINUTE_MS, Candles
+from app.store.database import Database
+from app.types import MINUTE_MS, Candles, ModelId, Prediction, PredictionId, Proof, Regime, Status, prediction_id
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT.parent / "shared" / "data"
@@ -60,3 +65,103 @@ def make_candles(minutes: int, end_ms: int = WINDOW_END_MS, seed: int = 0, level
         close=close,
         volume=np.round(rng.gamma(2.0, 5.0, size=minutes), 5),
     )
+
+
+class ScriptedVenue:
+    """A venue as the collector sees it: pages of its candles, with every question kept in ``asked``."""
+
+    def __init__(self, candles: Candles, name: str = "binance", page_minutes: int = 1000) -> None:
+        self.name = name
+        self.candles = candles
+        self.page_minutes = page_minutes
+        self.asked: list[tuple[int, int]] = []
+        self.hidden: set[int] = set()
+        """Open times that it does not show."""
+        self.shows_hidden_at_question: int | None = None
+        self.fails_at_page: int | None = None
+        self.error: Exception = VenueUnavailable("the exchange is down")
+
+    def pages(self, symbol: str, start_ms: int, end_ms: int) -> Iterator[Page]:
+        self.asked.append((start_ms, end_ms))
+        if len(self.asked) == self.shows_hidden_at_question:
+            self.hidden = set()
+        for number, first_ms in enumerate(range(start_ms, end_ms, self.page_minutes * MINUTE_MS), start=1):
+            if number == self.fails_at_page:
+                raise self.error
+            last_ms = min(first_ms + self.page_minutes * MINUTE_MS, end_ms)
+            rows = [row for row in self.candles.between(first_ms, last_ms).rows() if row[0] not in self.hidden]
+            yield Page(
+                Candles.from_rows(rows),
+                done=(last_ms - start_ms) // MINUTE_MS,
+                total=(end_ms - start_ms) // MINUTE_MS,
+            )
+
+
+@pytest.fixture(name="make_candles")
+def candle_maker() -> Callable[..., Candles]:
+    return make_candles
+
+
+@pytest.fixture
+def window_end_ms() -> int:
+    return WINDOW_END_MS
+
+
+@pytest.fixture
+def make_venue() -> type[ScriptedVenue]:
+    return ScriptedVenue
+
+
+@pytest.fixture
+def make_prediction() -> Callable[..., Prediction]:
+    """A stored form of a forecast; any field can be given, the id follows from them."""
+    template = Prediction(
+        id=PredictionId(""),
+        feed="btc-usdt-4h",
+        window_end_ms=WINDOW_END_MS,
+        model_id=ModelId("ab" * 32),
+        status=Status.PREDICTED,
+        failure=None,
+        regime=Regime.HIGH,
+        p_high=0.1 + 0.2,
+        vol_annualised=1 / 3,
+        network_outputs=(-0.25, 0.1, -1.0986122886681098),
+        observation=(-384, 0, 7, 384),
+        venues=("binance", "kraken"),
+        candles_sha256="cd" * 32,
+        predicted_at_ms=WINDOW_END_MS + 1_234,
+    )
+
+    def make(**fields: Any) -> Prediction:
+        made = replace(template, **fields)
+        return replace(made, id=prediction_id(made.feed, made.window_end_ms, made.model_id))
+
+    return make
+
+
+@pytest.fixture
+def make_proof() -> Callable[..., Proof]:
+    """A proof in form only: nobody verifies it here."""
+    template = Proof(
+        proof=bytes(range(256)) * 8,
+        instances=(-33_554_432, 13_421_773, -147_454_000),
+        commitment=bytes(range(64)),
+        vk_hash="12" * 32,
+        srs_hash="34" * 32,
+        witness_seconds=0.0125,
+        prove_seconds=0.25,
+        verify_seconds=0.0625,
+    )
+
+    def make(**fields: Any) -> Proof:
+        return replace(template, **fields)
+
+    return make
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'oracle.db'}", ROOT / "migrations")
+    database.upgrade()
+    yield database
+    database.close()

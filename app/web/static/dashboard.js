@@ -1,9 +1,7 @@
 // The dashboard: asks the HTTP API for what every client can ask, and shows it. Two loops poll, `watchLatest` and
-// `watchRest`; a timer moves the ages; what the answers said is in `known`.
+// `watchRest`, and `watchTime` moves the ages; what the answers said is in `known`.
 
-const MINUTE = 60_000;
-const DAY = 1440 * MINUTE;
-const CANDLE = 5 * MINUTE;
+const [MINUTE, CANDLE, DAY] = [60_000, 300_000, 86_400_000];
 const LATEST_EVERY = 2_000;
 const REST_EVERY = 15_000;
 const ANSWER_WITHIN = 8_000;
@@ -11,7 +9,6 @@ const VERIFY_WITHIN = 120_000;
 const STALE_AFTER = 3 * MINUTE;
 // Younger rows are asked for again: their proof or transaction may still change.
 const UNSETTLED = 60 * MINUTE;
-const TABLE_ROWS = 15;
 // 0.0005 per minute, annualised over the minutes of a year of 365 days: where the models put the edge of the regimes.
 const THRESHOLD = 0.0005 * Math.sqrt(525_600);
 
@@ -22,27 +19,25 @@ const STATE_KIND = {
 };
 
 const byId = (id) => document.getElementById(id);
+const path = (...parts) => `/v1/${parts.map(encodeURIComponent).join("/")}`;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // ---- words for values
 const percent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
 const seconds = (value) => `${value.toFixed(2)} s`;
-const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1);
 const shortened = (value) => (value.length > 22 ? `${value.slice(0, 10)}…${value.slice(-8)}` : value);
 const utc = (ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " ");
 const utcMinute = (ms) => utc(ms).slice(11, 16);
-const utcSecond = (ms) => utc(ms).slice(11);
 const windowEnd = (prediction) => Date.parse(prediction.window_end);
 const endWords = (prediction) => utc(windowEnd(prediction)).slice(0, 16);
 
 function duration(ms) {
   const s = Math.max(0, Math.floor(ms / 1000));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  const [hours, minutes] = [Math.floor(s / 3600), Math.floor(s / 60) % 60];
+  if (hours) return `${hours} h ${minutes} min`;
+  return minutes ? `${minutes} min ${s % 60} s` : `${s} s`;
 }
 
-// ---- market time
 // The market of a demo may be on another day and may run faster: its clock is learnt from the server's answers.
 class MarketClock {
   #anchor = null;
@@ -67,12 +62,10 @@ class MarketClock {
   }
 }
 
-// ---- what is known
 const clock = new MarketClock();
 const known = {
   feed: null, // as GET /v1/feeds lists it
-  latest: null,
-  latestBody: "",
+  latest: null, latestBody: "",
   nothingYet: null, // the server's words, while it has no proved forecast
   silence: null, // {since, why}, while the server does not answer
   history: new Map(), // predictions of the last day by window end
@@ -82,8 +75,6 @@ const known = {
 const newestFirst = () => [...known.history.values()].sort((a, b) => windowEnd(b) - windowEnd(a));
 
 // ---- asking
-const path = (...parts) => `/v1/${parts.map(encodeURIComponent).join("/")}`;
-
 async function ask(url, options = { cache: "no-cache" }, within = ANSWER_WITHIN) {
   const answer = await fetch(url, { signal: AbortSignal.timeout(within), ...options });
   const body = await answer.text();
@@ -97,8 +88,8 @@ const askAbout = async (name, query) =>
 
 async function askLatest() {
   // A page just opened may find an older answer in the browser's cache, with the age of its own time.
-  const cache = known.latest ? "no-cache" : "reload";
-  const body = await ask(`${path("feeds", known.feed.feed, "latest")}?include=proof`, { cache });
+  const options = { cache: known.latest ? "no-cache" : "reload" };
+  const body = await ask(`${path("feeds", known.feed.feed, "latest")}?include=proof`, options);
   known.nothingYet = null;
   // The very same bytes are the browser's copy after a 304: their age was true when they first came.
   if (body === known.latestBody) return;
@@ -110,9 +101,8 @@ async function askLatest() {
 async function askFeeds() {
   const { feeds } = JSON.parse(await ask("/v1/feeds"));
   const wanted = new URLSearchParams(location.search).get("feed");
-  known.feed = feeds.find((one) => one.feed === wanted) ?? feeds[0] ?? null;
-  if (!known.feed) return;
-  clock.heard(Date.parse(known.feed.market_time));
+  known.feed = feeds.find((one) => one.feed === wanted) ?? feeds[0] ?? known.feed;
+  if (known.feed) clock.heard(Date.parse(known.feed.market_time));
   showFeedChoice(feeds.map((one) => one.feed));
 }
 
@@ -133,7 +123,7 @@ async function askCandles() {
   known.candles = await askAbout("candles", { start, end: new Date(clock.now()).toISOString(), step: CANDLE / 1000 });
 }
 
-// ---- the two loops
+// ---- the loops
 let wakeRest = () => {};
 
 // Does the asking and keeps account of whether the server answers.
@@ -143,8 +133,13 @@ async function attempt(asking) {
     known.silence = null;
   } catch (error) {
     if (error.status === 503) [known.nothingYet, known.silence] = [error.message, null];
-    else known.silence ??= { since: Date.now(), why: error.status ? error.message : "no connection" };
+    else known.silence ??= { since: utc(Date.now()).slice(11), why: error.status ? error.message : "no connection" };
   }
+}
+
+// Just after each second of the market, since a tick at its very edge would now and then skip one.
+async function watchTime() {
+  for (;; await pause(1_020 - (clock.now() % 1_000))) showTime();
 }
 
 async function watchLatest() {
@@ -168,14 +163,13 @@ async function watchRest() {
 }
 
 // ---- showing
+// An unchanged text is left alone, so that a selection in it stays.
 function setText(element, text) {
-  // An unchanged text is left alone, so that a selection in it stays.
   if (element.textContent !== text) element.textContent = text;
 }
 
-function setTexts(texts) {
-  for (const [id, text] of Object.entries(texts)) setText(byId(id), text);
-}
+const made = (tag, className, textContent) => Object.assign(document.createElement(tag), { className, textContent });
+const setTexts = (texts) => Object.entries(texts).forEach(([id, text]) => setText(byId(id), text));
 
 function setState(element, state, words = state) {
   setText(element, words);
@@ -186,23 +180,16 @@ function setHash(button, value) {
   button.disabled = !value;
   button.title = value ?? "";
   button.setAttribute("aria-label", value ? `Copy ${button.dataset.name} ${value}` : `No ${button.dataset.name}`);
-  if (!button.matches(".copied")) setText(button, value ? shortened(value) : "—");
-}
-
-function listItem(text, className = "") {
-  return Object.assign(document.createElement("li"), { textContent: text, className });
+  setText(button, value ? shortened(value) : "—");
 }
 
 function showLatest(latest, before) {
   const { regime, vol_annualised: vol } = latest;
   byId("now").dataset.regime = regime;
-  setTexts({ regime: capital(regime), vol: percent(vol), "p-high": percent(latest.p_high) });
-  setTexts({ "window-end": `Window ended ${endWords(latest)} UTC` });
+  setTexts({ regime, vol: percent(vol), "p-high": percent(latest.p_high), "window-end": endWords(latest) });
   byId("p-high-bar").style.width = percent(latest.p_high).replace(" ", "");
-  document.title = `${capital(regime)} ${percent(vol)} · VeriRegime`;
-  if (before && before.regime !== regime) {
-    setTexts({ announcement: `The regime changed to ${regime}, forecast volatility ${percent(vol)}.` });
-  }
+  document.title = `${regime} ${percent(vol)} · VeriRegime`;
+  if (before && before.regime !== regime) setTexts({ announcement: `The regime changed to ${regime}.` });
   showProof(latest, latest.proof);
   showTransaction(latest.onchain);
 }
@@ -215,8 +202,7 @@ function showProof(latest, proof) {
   setHash(byId("srs-hash"), proof.srs_hash);
   const [prove, witness, check] = [proof.prove_seconds, proof.witness_seconds, proof.verify_seconds].map(seconds);
   setTexts({ "proof-seconds": `${prove} (witness ${witness}, check ${check})` });
-  byId("proof-link").href = path("predictions", latest.id, "proof");
-  byId("bundle-link").href = path("predictions", latest.id, "bundle");
+  for (const part of ["proof", "bundle"]) byId(`${part}-link`).href = path("predictions", latest.id, part);
   byId("verify").disabled = false;
 }
 
@@ -234,19 +220,14 @@ function showTime() {
   byId("now").classList.toggle("old", old);
   const [kind, words] = notice(age);
   byId("notice").dataset.kind = kind;
-  setTexts({
-    notice: words,
-    "now-title": old ? "Last known regime" : "Current regime",
-    age: known.latest ? duration(age) : "—",
-    "market-time": now ? utc(now) : "—",
-  });
+  setTexts({ notice: words, "now-title": old ? "Last known regime" : "Current regime" });
+  setTexts({ age: known.latest ? duration(age) : "—", "market-time": now ? utc(now) : "—" });
 }
 
 function notice(age) {
   const { silence, nothingYet, latest } = known;
   const shown = latest ? "The last known values are shown." : "";
-  const since = silence && `since ${utcSecond(silence.since)} UTC`;
-  if (silence) return ["bad", `The server does not answer ${since} (${silence.why}). ${shown}`];
+  if (silence) return ["bad", `The server does not answer since ${silence.since} UTC (${silence.why}). ${shown}`];
   if (nothingYet) return ["warn", `The server has no proved forecast: ${nothingYet} ${shown}`];
   if (!latest) return ["wait", known.feed ? "Waiting for the first forecast…" : "Waiting for a feed…"];
   if (age > STALE_AFTER) return ["warn", "Stale: this forecast is older than 3 minutes, and no newer one is proved."];
@@ -258,14 +239,13 @@ function showRest() {
   const newest = newestFirst();
   [...byId("predictions").rows].forEach((row, i) => newest[i] && showRow(row, newest[i]));
   showCharts();
-  showTime();
 }
 
 function showFeedChoice(names) {
-  const select = byId("feed");
   byId("feed-choice").classList.toggle("alone", names.length < 2);
-  if ([...select.options].map((one) => one.value).join() === names.join()) return;
-  select.replaceChildren(...names.map((name) => new Option(name, name, false, name === known.feed.feed)));
+  // Made anew, it would close while somebody chooses.
+  if (byId("feed").length === names.length) return;
+  byId("feed").replaceChildren(...names.map((name) => new Option(name, name, false, name === known.feed.feed)));
 }
 
 function showFeed(feed, now) {
@@ -275,21 +255,20 @@ function showFeed(feed, now) {
     horizon: feed.horizon_minutes % 60 ? `${feed.horizon_minutes} min` : `${feed.horizon_minutes / 60} h`,
     "model-name": feed.model_name,
     chain: feed.chain ? String(feed.chain.chain_id) : "none, forecasts are not published",
-    "last-tick": tick ? `${utcSecond(Date.parse(tick.at))} ${tick.outcome} ${tick.detail}` : "none yet",
+    "last-tick": tick ? `${utc(Date.parse(tick.at)).slice(11)} ${tick.outcome}. ${tick.detail}` : "none yet",
   });
   setHash(byId("verifier"), feed.chain?.verifier);
-  const marks = [listItem(MARKETS[feed.market], feed.market === "live" ? "" : "caution")];
-  if (feed.srs.development) marks.push(listItem("Development SRS: forgeable", "caution"));
+  const marks = [made("li", feed.market === "live" ? "" : "caution", MARKETS[feed.market])];
+  if (feed.srs.development) marks.push(made("li", "caution", "Development SRS: forgeable"));
   byId("marks").replaceChildren(...marks);
   byId("venues").replaceChildren(...feed.venues.map((venue) => venueItem(venue, now)));
 }
 
 function venueItem(venue, now) {
   const [kind, health] = venueHealth(venue, now);
-  const state = Object.assign(document.createElement("span"), { className: "state", textContent: health });
-  state.dataset.kind = kind;
-  const item = listItem(venue.venue);
-  item.append(state);
+  const item = made("li", "", venue.venue);
+  item.append(made("span", "state", health));
+  item.lastChild.dataset.kind = kind;
   return item;
 }
 
@@ -301,12 +280,10 @@ function venueHealth({ last_candle: last, missing_minutes: missing }, now) {
 }
 
 function showRow(row, prediction) {
-  const [end, regime, pHigh, vol, status, proof, tx] = row.cells;
-  setText(end, endWords(prediction));
-  setText(regime, prediction.regime);
-  regime.className = `${prediction.regime}-text`;
-  setText(pHigh, percent(prediction.p_high));
-  setText(vol, percent(prediction.vol_annualised));
+  const { regime, p_high: pHigh, vol_annualised: vol } = prediction;
+  [endWords(prediction), regime, percent(pHigh), percent(vol)].forEach((text, i) => setText(row.cells[i], text));
+  row.cells[1].className = `${regime}-text`;
+  const [status, proof, tx] = [...row.cells].slice(4);
   setState(status, prediction.status, [prediction.status, prediction.failure].filter(Boolean).join(": "));
   status.title = prediction.failure ?? "";
   setText(proof, prediction.prove_seconds == null ? "—" : seconds(prediction.prove_seconds));
@@ -393,10 +370,8 @@ function showPrice(candles, bands) {
   const margin = 0.05 * (high - low) || 0.01 * high;
   const frame = frameOf(byId("price-chart"), low - margin, high + margin);
   const word = (price) => price.toFixed(high < 10 ? 4 : high < 1000 ? 2 : 0);
-  const lines = [
-    ["up", candlePath(frame, candles.filter(([, open, , , close]) => close >= open))],
-    ["down", candlePath(frame, candles.filter(([, open, , , close]) => close < open))],
-  ];
+  const byColour = Object.groupBy(candles, ([, open, , , close]) => (close < open ? "down" : "up"));
+  const lines = Object.entries(byColour).map(([name, some]) => [name, candlePath(frame, some)]);
   const label = `Price over the last day: ${word(low)} to ${word(high)}, last ${word(candles.at(-1)[4])}`;
   draw(byId("price-chart"), frame, bands, word, lines, label);
   setTexts({ "candles-venue": `5-minute candles of ${known.candles.venue}` });
@@ -418,26 +393,24 @@ function showVolatility(forecasts, bands) {
   const point = (one) => `${frame.x(windowEnd(one))} ${frame.y(one.vol_annualised)}`;
   const line = bands.map((band) => (band.joined ? "L" : "M") + band.forecasts.map(point).join("L")).join("");
   const lines = [["threshold", `M${PAD.left} ${frame.y(THRESHOLD)}H${frame.right}`], ["forecast", line]];
-  const range = `${percent(Math.min(...vols))} to ${percent(Math.max(...vols))}, last ${percent(vols.at(-1))}`;
-  const label = `Forecast volatility over the last day: ${range}; high above ${percent(THRESHOLD)}`;
+  const [least, most, last] = [Math.min(...vols), Math.max(...vols), vols.at(-1)].map(percent);
+  const label = `Forecast volatility over the last day: ${least} to ${most}, last ${last}`;
   draw(byId("vol-chart"), frame, bands, (vol) => `${Math.round(100 * vol)} %`, lines, label);
 }
 
 // ---- acting
 let verifying = false;
-
 async function verify() {
   if (verifying) return;
-  const asked = known.latest;
-  setTexts({ verify: "Verifying…" });
   verifying = true;
+  setTexts({ verify: "Verifying…" });
+  const asked = known.latest;
   try {
     const body = await ask(path("predictions", asked.id, "bundle"), {}, VERIFY_WITHIN);
-    const headers = { "Content-Type": "application/json" };
-    showVerdict(asked, JSON.parse(await ask(path("verify"), { method: "POST", headers, body }, VERIFY_WITHIN)));
+    const posting = { method: "POST", headers: { "Content-Type": "application/json" }, body };
+    showVerdict(asked, JSON.parse(await ask(path("verify"), posting, VERIFY_WITHIN)));
   } catch (error) {
-    const why = error.status ? error.message : "the server does not answer.";
-    showVerdict(asked, { holds: false, reason: `it could not be checked: ${why}`, checks: [] });
+    showCheck("bad", `Could not be checked: ${error.status ? error.message : "the server does not answer."}`, []);
   }
   setTexts({ verify: "Verify this forecast" });
   verifying = false;
@@ -445,43 +418,33 @@ async function verify() {
 
 function showVerdict(asked, { holds, failed, reason, checks }) {
   const words = holds ? "holds: every check passed." : `does not hold: ${reason ?? failed}`;
-  setTexts({ "verify-summary": `The forecast of ${endWords(asked)} ${words}` });
-  byId("verify-summary").dataset.kind = holds ? "good" : "bad";
-  const items = checks.map((check) => listItem(`✓ ${check}`));
-  if (failed) items.push(listItem(`✗ ${failed}`, "bad"));
+  const items = checks.map((check) => made("li", "", `✓ ${check}`));
+  if (failed) items.push(made("li", "bad", `✗ ${failed}`));
+  showCheck(holds ? "good" : "bad", `The forecast of ${endWords(asked)} ${words}`, items);
+}
+
+function showCheck(kind, words, items) {
+  setTexts({ "verify-summary": words });
+  byId("verify-summary").dataset.kind = kind;
   byId("verify-checks").replaceChildren(...items);
 }
 
 async function copyHash(button) {
-  try {
-    await navigator.clipboard.writeText(button.title);
-  } catch {
-    // Without a secure context there is no clipboard: show the value whole and select it, to be copied by hand.
-    setText(button, button.title);
-    getSelection().selectAllChildren(button);
-    return;
-  }
-  button.classList.add("copied");
-  setText(button, "Copied");
-  await pause(1_200);
-  button.classList.remove("copied");
+  const copied = await navigator.clipboard?.writeText(button.title).then(() => true, () => false);
+  setText(button, copied ? "Copied" : button.title);
+  // Without a secure context there is no clipboard: the whole value is selected, to be copied by hand.
+  if (!copied) getSelection().selectAllChildren(button);
+  await pause(copied ? 1_200 : 10_000);
   setHash(button, button.title);
 }
 
-document.addEventListener("click", (event) => {
-  const button = event.target.closest(".hash");
-  if (button) copyHash(button);
-});
+document.addEventListener("click", ({ target }) => target.matches(".hash") && copyHash(target));
 byId("verify").addEventListener("click", verify);
 byId("feed").addEventListener("change", () => { location.search = new URLSearchParams({ feed: byId("feed").value }); });
 new ResizeObserver(showCharts).observe(byId("price-chart"));
-// Rows are made once and filled anew, so that the table keeps its height and the keyboard its place.
-const rows = Array.from({ length: TABLE_ROWS }, () => byId("prediction-row").content.cloneNode(true));
-byId("predictions").append(...rows);
-setInterval(showTime, 1_000);
-while (!known.feed) {
-  await attempt(askFeeds);
-  if (!known.feed) await pause(LATEST_EVERY);
-}
+// The fifteen rows are made once and filled anew, so that the table keeps its height and the keyboard its place.
+for (let i = 0; i < 15; i += 1) byId("predictions").append(byId("prediction-row").content.cloneNode(true));
+watchTime();
+for (await attempt(askFeeds); !known.feed; await attempt(askFeeds)) await pause(LATEST_EVERY);
 watchLatest();
 watchRest();

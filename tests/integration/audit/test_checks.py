@@ -1,0 +1,183 @@
+"""Audits of a real bundle: it holds as it is, and not after any change, with the right name for what was changed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.audit.bundle import Bundle, parse_bundle
+from app.audit.checks import Verdict
+from app.errors import BundleMalformed
+from app.wiring import Application
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def document(bundle: Bundle) -> dict[str, Any]:
+    return bundle.model_dump(mode="json")
+
+
+@pytest.fixture
+def audit(app: Application) -> Callable[[dict[str, Any]], Verdict]:
+    def verdict(document: dict[str, Any]) -> Verdict:
+        return app.auditor.verify(parse_bundle(json.dumps(document).encode(), 2**24))
+
+    return verdict
+
+
+def test_bundle__as_it_was_made__holds(audit: Callable[[dict[str, Any]], Verdict], document: dict[str, Any]) -> None:
+    verdict = audit(document)
+    assert verdict.holds, verdict.reason
+    assert verdict.checks[-1] == "sha256"
+
+
+def _flip_hex(text: str, place: int) -> str:
+    place %= len(text)
+    return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
+
+
+def _candle(row: int, column: int, step: float) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        document["candles"]["binance"][row][column] += step
+
+    return change
+
+
+def _drop_candle(document: dict[str, Any]) -> None:
+    del document["candles"]["binance"][5000]
+
+
+def _rename_venue(document: dict[str, Any]) -> None:
+    document["candles"]["kraken"] = document["candles"].pop("binance")
+
+
+def _add(field: str, index: int, step: float) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        document[field][index] += step
+
+    return change
+
+
+def _flip(*path: str, place: int) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        *parents, last = path
+        for name in parents:
+            document = document[name]
+        document[last] = _flip_hex(document[last], place)
+
+    return change
+
+
+def _put(field: str, value: Any) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        document[field] = value
+
+    return change
+
+
+def _other_regime(document: dict[str, Any]) -> None:
+    document["regime"] = "low" if document["regime"] == "high" else "high"
+
+
+CHANGES: list[tuple[str, Change, str]] = [
+    ("a close", _candle(4000, 4, 0.01), "candles"),
+    ("a volume", _candle(4000, 5, 0.5), "candles"),
+    ("an open within high and low", _candle(1, 1, 0.0001), "candles"),
+    ("the time of the first candle", _candle(0, 0, -60_000), "candles"),
+    ("the time of the last candle", _candle(-1, 0, 60_000), "candles"),
+    ("a candle left out", _drop_candle, "candles"),
+    ("the venue's name", _rename_venue, "candles"),
+    ("the candles' digest", _flip("candles_sha256", place=5), "candles"),
+    ("the first input", _add("observation", 0, 1), "observation"),
+    ("the last input", _add("observation", -1, -1), "observation"),
+    ("an output by the least", _add("outputs", 0, 1), "outputs"),
+    ("an output by much", _add("outputs", 2, 10**8), "outputs"),
+    ("what the network said", _add("network_outputs", 1, 0.01), "outputs"),
+    ("what the network said, a little", _add("network_outputs", 1, 1e-7), "sha256"),
+    ("the commitment in the proof", _flip("proof", "proof", place=2), "commitment"),
+    ("a proof byte in the middle", _flip("proof", "proof", place=2002), "proof"),
+    ("the last proof byte", _flip("proof", "proof", place=-1), "proof"),
+    ("the commitment beside the proof", _flip("proof", "commitment", place=9), "commitment"),
+    ("the vk hash", _flip("proof", "vk_hash", place=0), "keys"),
+    ("the SRS hash", _flip("proof", "srs_hash", place=0), "keys"),
+    ("the circuit hash", _flip("proof", "circuit_hash", place=0), "keys"),
+    ("the model id", _flip("model_id", place=0), "model_id"),
+    ("the feed", _put("feed", "eth-usdt-4h"), "model_id"),
+    ("the window end, earlier", _put("window_end", "2026-01-01T00:00:00Z"), "window_end"),
+    ("the regime", _other_regime, "forecast"),
+    ("the probability", _put("p_high", 0.123), "forecast"),
+    ("the volatility", _put("vol_annualised", 0.5), "forecast"),
+    ("the id", _flip("id", place=3), "id"),
+    ("proved before it was predicted", _put("proved_at", "2020-01-01T00:00:00Z"), "times"),
+    ("proved a little later", _put("proved_at", "2036-01-01T00:00:00Z"), "sha256"),
+    ("the bundle's digest", _flip("sha256", place=0), "sha256"),
+]
+
+
+@pytest.mark.parametrize(("change", "failed"), [case[1:] for case in CHANGES], ids=[case[0] for case in CHANGES])
+def test_bundle__changed__fails_by_the_right_name(
+    audit: Callable[[dict[str, Any]], Verdict], document: dict[str, Any], change: Change, failed: str
+) -> None:
+    changed = copy.deepcopy(document)
+    change(changed)
+    assert changed != document
+    verdict = audit(changed)
+    assert not verdict.holds
+    assert verdict.failed == failed, verdict.reason
+    assert verdict.reason
+
+
+def test_window_end__moved_by_a_minute__is_named(
+    audit: Callable[[dict[str, Any]], Verdict], document: dict[str, Any], bundle: Bundle
+) -> None:
+    minute = int(bundle.window_end[14:16])
+    moved = f"{bundle.window_end[:14]}{(minute + 1) % 60:02d}:00Z"
+    verdict = audit({**document, "window_end": moved})
+    assert verdict.failed == "window_end"
+    assert "closes at" in (verdict.reason or "")
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a document; of long lists the first, a middle and the last item."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, (*path, name))
+    elif isinstance(value, list):
+        for index in sorted({0, len(value) // 2, len(value) - 1}):
+            yield from _leaves(value[index], (*path, index))
+    else:
+        yield path
+
+
+def test_no_field__can_be_changed_unnoticed(
+    audit: Callable[[dict[str, Any]], Verdict], document: dict[str, Any]
+) -> None:
+    unnoticed = []
+    for path in _leaves(document):
+        changed = copy.deepcopy(document)
+        place: Any = changed
+        for step in path[:-1]:
+            place = place[step]
+        old = place[path[-1]]
+        place[path[-1]] = _flip_hex(old, len(old) // 2) if isinstance(old, str) else old + 1
+        try:
+            if audit(changed).holds:
+                unnoticed.append(path)
+        except BundleMalformed:
+            pass
+    assert unnoticed == []
+
+
+def test_proof_of_another_window__does_not_hold(
+    app: Application, audit: Callable[[dict[str, Any]], Verdict], document: dict[str, Any]
+) -> None:
+    served = app.pipeline.feeds["btc-usdt-4h"]
+    other = app.pool.prove(served.keys, [value + 1 for value in document["observation"]])
+    changed = copy.deepcopy(document)
+    changed["proof"]["proof"] = "0x" + other.proof.hex()
+    assert audit(changed).failed == "commitment"

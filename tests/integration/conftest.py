@@ -1,0 +1,52 @@
+"""One forecast taken all the way, once per run: simulated market, real proof, real chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.audit.bundle import Bundle
+from app.demo import MarketOptions, confirm, demo_application, prove
+from app.settings import Settings
+from app.types import Prediction
+from app.web.reading import Reader
+from app.wiring import Application
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """An installation of its own; its keys are built once."""
+    return Settings(_env_file=None, var_dir=tmp_path_factory.mktemp("var"), port=0)  # type: ignore[call-arg]
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings) -> Iterator[Application]:
+    """The whole system, not ticking by itself."""
+    with demo_application(settings, MarketOptions(seed=7)) as wired:
+        yield wired
+
+
+@pytest.fixture(scope="session")
+def confirmed(app: Application) -> Prediction:
+    """A prediction whose proof was accepted by the generated verifier on anvil."""
+    prediction, added = app.pipeline.forecast("btc-usdt-4h", app.clock.last_minute_ms())
+    assert added
+    prove(app)
+    confirm(app)
+    with app.database.unit_of_work(write=False) as store:
+        found = store.predictions.get(prediction.id)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def bundle(app: Application, confirmed: Prediction) -> Bundle:
+    return Reader(app).bundle(confirmed.id)
+
+
+@pytest.fixture
+def scratch_settings(settings: Settings, tmp_path: Path) -> Settings:
+    """The keys of this run, but a database of the test's own."""
+    return settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'veriregime.db'}"})

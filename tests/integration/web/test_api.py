@@ -1,0 +1,190 @@
+"""The HTTP API on a real forecast."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.audit.bundle import Bundle
+from app.chain.calldata import verify_calldata
+from app.types import Prediction, iso
+from app.web.application import create_web
+from app.wiring import Application
+
+FEED = "/v1/feeds/btc-usdt-4h"
+
+
+@pytest.fixture(scope="module")
+def client(app: Application, confirmed: Prediction) -> Iterator[TestClient]:
+    with TestClient(create_web(app)) as client:
+        yield client
+
+
+def test_latest__is_the_proved_forecast_with_its_age_and_transaction(client: TestClient, confirmed: Prediction) -> None:
+    body = client.get(f"{FEED}/latest").json()
+    assert body["id"] == confirmed.id
+    assert body["window_end"] == iso(confirmed.window_end_ms)
+    assert body["status"] == "confirmed"
+    assert body["regime"] == confirmed.regime
+    assert 0 < body["age_seconds"] < 600
+    assert body["onchain"]["gas_used"] <= 430_000
+    assert "proof" not in body
+
+
+def test_latest__serves_what_the_circuit_says(client: TestClient, confirmed: Prediction, bundle: Bundle) -> None:
+    body = client.get(f"{FEED}/latest").json()
+    assert (body["p_high"], body["vol_annualised"]) == (bundle.p_high, bundle.vol_annualised)
+
+
+def test_latest__includes_what_is_asked_for(client: TestClient, app: Application, confirmed: Prediction) -> None:
+    body = client.get(f"{FEED}/latest", params={"include": "proof,observation,calldata"}).json()
+    assert body["observation"] == list(confirmed.observation)
+    assert body["proof"]["commitment"] == body["proof"]["proof"][:130]
+    with app.database.unit_of_work(write=False) as store:
+        found = store.predictions.proof(confirmed.id)
+    assert found is not None
+    assert body["calldata"] == verify_calldata(found[0])
+
+
+def test_latest__with_its_etag__is_not_modified(client: TestClient) -> None:
+    first = client.get(f"{FEED}/latest")
+    again = client.get(f"{FEED}/latest", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+    other = client.get(f"{FEED}/latest?include=proof", headers={"If-None-Match": first.headers["etag"]})
+    assert other.status_code == 200
+
+
+def test_latest__older_than_the_caller_accepts__is_503_and_never_stale(client: TestClient) -> None:
+    answer = client.get(f"{FEED}/latest", params={"max_age": 0.001})
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.json()["type"] == "forecast-stale"
+    assert client.get(f"{FEED}/latest", params={"max_age": 3600}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kind", "words"),
+    [
+        ("/v1/feeds/doge-usdt-4h/latest", 404, "unknown-feed", "btc-usdt-4h"),
+        (f"{FEED}/latest?include=everything", 400, "bad-input", "include"),
+        (f"{FEED}/latest?max_age=-1", 400, "bad-input", "max_age"),
+        (f"{FEED}/predictions?start=yesterday", 400, "bad-input", "2025-09-15T12:00:00Z"),
+        (f"{FEED}/predictions?limit=0", 400, "bad-input", "limit"),
+        (f"{FEED}/predictions?cursor=%00", 400, "bad-input", "cursor"),
+        (f"{FEED}/candles?step=7", 400, "bad-input", "step"),
+        (f"{FEED}/candles?start=2020-01-01T00:00:00Z", 400, "bad-input", "seven days"),
+        ("/v1/predictions/nothing", 404, "unknown-prediction", "nothing"),
+        ("/v1/predictions/nothing/bundle", 404, "unknown-prediction", "nothing"),
+        ("/v1/models/nothing", 404, "unknown-model", "nothing"),
+        ("/v1/srs/nothing", 500, "srs-unavailable", "nothing"),
+        ("/nowhere", 404, "about:blank", "Not Found"),
+    ],
+)
+def test_bad_request__is_a_problem_that_says_what_to_do(
+    client: TestClient, path: str, status: int, kind: str, words: str
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["type"], body["status"]) == (kind, status)
+    assert words in body["detail"]
+
+
+def test_history__holds_the_prediction_and_pages(client: TestClient, confirmed: Prediction) -> None:
+    body = client.get(f"{FEED}/predictions", params={"limit": 1}).json()
+    assert [item["id"] for item in body["predictions"]] == [confirmed.id]
+    assert body["predictions"][0]["prove_seconds"] > 0
+    assert body["next"] is None
+    none = client.get(f"{FEED}/predictions", params={"end": iso(confirmed.window_end_ms)}).json()
+    assert none["predictions"] == []
+
+
+def test_candles__are_put_together_to_five_minutes(client: TestClient, app: Application) -> None:
+    body = client.get(f"{FEED}/candles").json()
+    assert body["step_seconds"] == 300
+    assert 287 <= len(body["candles"]) <= 289
+    assert all(row[0] % 300_000 == 0 for row in body["candles"])
+    assert all(low <= min(o, c) and max(o, c) <= high for _, o, high, low, c, _ in body["candles"])
+
+
+def test_bundle__downloaded_and_posted__holds(client: TestClient, confirmed: Prediction) -> None:
+    bundle = client.get(f"/v1/predictions/{confirmed.id}/bundle")
+    assert confirmed.id in bundle.headers["content-disposition"]
+    verdict = client.post("/v1/verify", content=bundle.content).json()
+    assert verdict["holds"], verdict["reason"]
+
+
+def test_verify__of_a_changed_bundle__names_what_fails(client: TestClient, bundle: Bundle) -> None:
+    changed = bundle.model_dump(mode="json")
+    changed["observation"][3] += 1
+    verdict = client.post("/v1/verify", json=changed).json()
+    assert (verdict["holds"], verdict["failed"]) == (False, "observation")
+    assert verdict["checks"] == ["model_id", "candles", "window_end"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        (b"", 422, "bundle-malformed"),
+        (b"<html>", 422, "bundle-malformed"),
+        (b"[]", 422, "bundle-malformed"),
+        (b"{}", 422, "bundle-malformed"),
+        (b"[" * 100_000, 422, "bundle-malformed"),
+        (b"x" * (16 * 2**20 + 1), 413, "bundle-too-large"),
+    ],
+    ids=["empty", "html", "list", "no fields", "deep", "oversized"],
+)
+def test_verify__of_something_else__is_refused(client: TestClient, body: bytes, status: int, kind: str) -> None:
+    answer = client.post("/v1/verify", content=body)
+    assert (answer.status_code, answer.json()["type"]) == (status, kind)
+
+
+def test_verify__of_a_bundle_out_of_form__names_the_field(client: TestClient, bundle: Bundle) -> None:
+    document = bundle.model_dump(mode="json")
+    document["proof"]["proof"] = "0xzz"
+    answer = client.post("/v1/verify", content=json.dumps(document))
+    assert answer.status_code == 422
+    assert "proof.proof" in answer.json()["detail"]
+
+
+def test_feeds__tell_model_venues_chain_and_that_the_market_is_simulated(client: TestClient, app: Application) -> None:
+    (feed,) = client.get("/v1/feeds").json()["feeds"]
+    assert feed["market"] == "simulated"
+    assert feed["srs"]["development"] is True
+    assert feed["chain"]["chain_id"] == 31337
+    assert feed["venues"][0]["venue"] == "binance"
+    assert client.get(f"/v1/models/{feed['model_id']}").json()["name"] == feed["model_name"]
+    srs = client.get(f"/v1/srs/{feed['srs']['sha256']}")
+    assert srs.content == app.pipeline.feeds["btc-usdt-4h"].keys.srs.read_bytes()
+
+
+def test_health_readiness_and_metrics(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    ready = client.get("/readyz").json()
+    assert ready["prover_process_ids"]
+    assert ready["feeds"]["btc-usdt-4h"] > 0
+    metrics = client.get("/metrics").text
+    assert 'veriregime_proofs_total{outcome="proved"} 1.0' in metrics
+    assert "veriregime_forecast_age_seconds" in metrics
+
+
+def test_page__comes_with_a_policy_that_allows_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for asset in ("/static/dashboard.js", "/static/dashboard.css"):
+        assert asset in page.text
+        assert client.get(asset).status_code == 200
+
+
+def test_openapi__describes_every_route(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert f"{FEED.replace('btc-usdt-4h', '{feed}')}/latest" in paths
+    assert "/v1/verify" in paths
+    assert all(operation["summary"] for methods in paths.values() for operation in methods.values())
