@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pa_parquet
+import pytest
+
+from app.candles.files import COLUMNS, check_candles, gaps, read_candles
+from app.errors import CandleFileInvalid
+from app.types import MINUTE_MS, Candles
+
+Table = dict[str, list[Any]]
+SUFFIXES = [".parquet", ".csv"]
+NAN = float("nan")
+
+
+@pytest.fixture
+def table(make_candles: Callable[..., Candles]) -> Table:
+    """Four good minutes by column."""
+    return dict(zip(COLUMNS, (list(column) for column in zip(*make_candles(4).rows(), strict=True)), strict=True))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[Table, str], Path]:
+    def write_file(table: Table, suffix: str) -> Path:
+        path = tmp_path / f"candles{suffix}"
+        if suffix == ".parquet":
+            pa_parquet.write_table(pa.table(table), path)
+        else:
+            with path.open("w", newline="") as file:
+                csv.writer(file).writerows([table.keys(), *zip(*table.values(), strict=True)])
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def refusal(write: Callable[[Table, str], Path]) -> Callable[[Table, str], str]:
+    """Why a file with this table is refused."""
+
+    def reason(table: Table, suffix: str = ".parquet") -> str:
+        with pytest.raises(CandleFileInvalid) as caught:
+            read_candles(write(table, suffix))
+        return str(caught.value)
+
+    return reason
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__any_floats__come_back_exactly(
+    make_candles: Callable[..., Candles], write: Callable[[Table, str], Path], suffix: str
+) -> None:
+    walk = make_candles(500, level=0.1 + 0.2)
+    low, close = walk.low + 1, walk.close + 1
+    exact = Candles(walk.open_time_ms, walk.open + 1, walk.high + 1, low, close, volume=walk.volume / 3)
+    columns = zip(*exact.rows(), strict=True)
+    path = write(dict(zip(COLUMNS, map(list, columns), strict=True)), suffix)
+    assert read_candles(path).digest() == exact.digest()
+
+
+def test_read_candles__upper_case_suffix__is_understood(table: Table, write: Callable[[Table, str], Path]) -> None:
+    path = write(table, ".csv")
+    assert len(read_candles(path.rename(path.with_suffix(".CSV")))) == 4
+
+
+def test_read_candles__further_columns__are_ignored(table: Table, write: Callable[[Table, str], Path]) -> None:
+    assert len(read_candles(write({**table, "trades": [1, 2, 3, 4]}, ".csv"))) == 4
+
+
+def test_read_candles__a_gap__is_allowed(table: Table, write: Callable[[Table, str], Path]) -> None:
+    with_gap = {name: values[:1] + values[2:] for name, values in table.items()}
+    assert len(read_candles(write(with_gap, ".parquet"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "reason"),
+    [
+        ("close", 2, NAN, "column close has 1 empty or NaN values, the first in row 2"),
+        ("volume", 0, NAN, "column volume has 1 empty or NaN values, the first in row 0"),
+        ("high", 3, float("inf"), "column high has 1 empty or NaN values, the first in row 3"),
+        ("low", 1, -1.0, "row 1 .* has a price that is not positive"),
+        ("open", 1, 0.0, "row 1 .* has a price that is not positive"),
+        ("high", 1, 1.0, "row 1 .* has a high or low that does not enclose open and close"),
+        ("low", 2, 1e9, "row 2 .* has a high or low that does not enclose open and close"),
+        ("volume", 3, -0.5, "row 3 .* has a negative volume"),
+    ],
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__one_wrong_number__is_refused_with_its_row(
+    table: Table, refusal: Callable[..., str], suffix: str, column: str, row: int, value: float, reason: str
+) -> None:
+    table[column][row] = value
+    assert re.search(reason, refusal(table, suffix))
+
+
+def test_read_candles__an_empty_cell__is_refused(table: Table, refusal: Callable[..., str]) -> None:
+    table["close"][1] = None
+    assert "column close has 1 empty or NaN values, the first in row 1" in refusal(table)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "reason"),
+    [
+        ([0, 2, 1, 3], "row 2 .* is earlier than the row before it: sort the file"),
+        ([0, 1, 1, 2], "row 2 .* stands twice: remove duplicate rows"),
+        ([0, 1, 1.5, 2], "row 2 .* is not on a whole minute"),
+    ],
+    ids=["unsorted", "duplicate", "misaligned"],
+)
+def test_read_candles__wrong_times__are_refused_with_the_row(
+    table: Table, refusal: Callable[..., str], window_end_ms: int, minutes: list[float], reason: str
+) -> None:
+    table["open_time"] = [int(window_end_ms + minute * MINUTE_MS) for minute in minutes]
+    assert re.search(reason, refusal(table))
+
+
+def test_read_candles__times_with_a_fraction__are_refused(table: Table, refusal: Callable[..., str]) -> None:
+    table["open_time"] = [time + 0.5 for time in table["open_time"]]
+    assert "open_time must be whole milliseconds UTC" in refusal(table)
+
+
+def test_read_candles__times_in_seconds__are_refused(table: Table, refusal: Callable[..., str]) -> None:
+    table["open_time"] = [time // 1000 for time in table["open_time"]]
+    assert "is not on a whole minute (one-minute candles, ms UTC)" in refusal(table)
+
+
+@pytest.mark.xfail(strict=True, reason="microseconds, as Binance's files of 2025 have them, pass for milliseconds")
+def test_read_candles__times_in_microseconds__are_refused(table: Table, refusal: Callable[..., str]) -> None:
+    table["open_time"] = [time * 1000 for time in table["open_time"]]
+    assert "open_time" in refusal(table)
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="the complaint names the time, and iso() knows no such year")
+def test_read_candles__times_in_microseconds_and_a_wrong_price__are_refused(
+    table: Table, refusal: Callable[..., str]
+) -> None:
+    table["open_time"] = [time * 1000 for time in table["open_time"]]
+    table["low"][1] = -1.0
+    assert refusal(table)
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__missing_column__is_refused_by_name(
+    table: Table, refusal: Callable[..., str], suffix: str, column: str
+) -> None:
+    del table[column]
+    assert f"has no column '{column}': it needs open_time, open, high, low, close, volume" in refusal(table, suffix)
+
+
+@pytest.mark.xfail(strict=True, raises=KeyError, reason="a column that stands twice ends in pyarrow's KeyError")
+def test_read_candles__a_column_twice__is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "candles.csv"
+    path.write_text("open_time,open,high,low,close,volume,close\n0,1,1,1,1,1,1\n60000,1,1,1,1,1,1\n")
+    with pytest.raises(CandleFileInvalid):
+        read_candles(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__words_for_prices__are_refused_by_column(
+    table: Table, refusal: Callable[..., str], suffix: str
+) -> None:
+    table["open"] = ["a", "b", "c", "d"]
+    assert "column open holds string, not numbers" in refusal(table, suffix)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_read_candles__fewer_than_two_rows__are_refused(table: Table, refusal: Callable[..., str], rows: int) -> None:
+    short = {name: np.asarray(values[:rows], dtype=float) for name, values in table.items()}
+    assert f"holds {rows} candles: at least two are needed" in refusal(short)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\x00\xff" * 50], ids=["empty", "binary"])
+def test_read_candles__not_a_table__is_refused_in_one_line(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"candles{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CandleFileInvalid) as caught:
+        read_candles(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["candles.json", "candles", "candles.csv.gz"])
+def test_read_candles__another_suffix__is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("open_time,open\n")
+    with pytest.raises(CandleFileInvalid, match=r"candle files end in \.parquet or \.csv"):
+        read_candles(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["nothing.csv", "folder.csv"])
+def test_read_candles__no_such_file__is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(CandleFileInvalid, match="does not exist"):
+        read_candles(tmp_path / name)
+
+
+def test_check_candles__complaint__names_source_and_time() -> None:
+    bad = Candles.from_rows([[0, 1, 1, 1, 1, 1], [60_000, 1, 1, 1, 1, -1]])
+    with pytest.raises(CandleFileInvalid, match=r"^kraken: row 1 \(1970-01-01T00:01:00Z\) has a negative volume$"):
+        check_candles(bad, "kraken")
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        ([0, 1, 2], []),
+        ([0, 2], [(1, 2)]),
+        ([0, 1, 5, 6, 8], [(2, 5), (7, 8)]),
+        ([], []),
+    ],
+)
+def test_gaps__missing_minutes__run_from_the_first_missing_to_the_next_present(
+    present: list[int], expected: list[tuple[int, int]]
+) -> None:
+    candles = Candles.from_rows([[minute * MINUTE_MS, 1, 1, 1, 1, 1] for minute in present])
+    assert gaps(candles) == [(first * MINUTE_MS, after * MINUTE_MS) for first, after in expected]
