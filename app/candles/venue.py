@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ class Venue:
             f"the candles of {symbol} from {iso(start_ms)}",
             lambda: self._client.fetch_ohlcv(symbol, "1m", since=start_ms, limit=limit),
         )
+        if not raw and not _holds_an_empty_list(self._client.last_http_response):
+            raise VenueUnavailable(f"{self.name} answered with something that holds no candles: an error page, perhaps")
         page = [_checked(self.name, row) for row in raw]
         # A venue also shows the minute that is still running: not closed, so not ours.
         page = [row for row in page if start_ms <= row[0] < end_ms]
@@ -109,6 +112,18 @@ class Venue:
         if self.name != "binance":
             raise Misconfigured(f"VERIREGIME_VENUE_URLS cannot move {self.name}: only binance for now")
         self._client.urls["api"]["public"] = f"{base_url}/api/v3"
+
+
+def _holds_an_empty_list(response: str | None) -> bool:
+    """Whether a venue really said "no candles": ccxt makes an empty list of any page that it cannot read as well."""
+    try:
+        said = json.loads(response or "")
+    except ValueError:
+        return False
+    # Bare, or wrapped once or twice, as venues do it.
+    wrapped = [*said.values()] if isinstance(said, dict) else []
+    wrapped += [inner for outer in wrapped if isinstance(outer, dict) for inner in outer.values()]
+    return said == [] or [] in wrapped
 
 
 def _checked(venue: str, row: Any) -> list[float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from app.audit.bundle import Bundle
 from app.demo import MarketOptions, confirm, demo_application, prove
@@ -49,4 +50,4 @@ def bundle(app: Application, confirmed: Prediction) -> Bundle:
 @pytest.fixture
 def scratch_settings(settings: Settings, tmp_path: Path) -> Settings:
     """The keys of this run, but a database of the test's own."""
-    return settings.model_copy(update={"database_url": f"sqlite:///{tmp_path / 'veriregime.db'}"})
+    return settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path / 'veriregime.db'}")})

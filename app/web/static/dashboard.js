@@ -236,8 +236,7 @@ function notice(age) {
 
 function showRest() {
   showFeed(known.feed, clock.now());
-  const newest = newestFirst();
-  [...byId("predictions").rows].forEach((row, i) => newest[i] && showRow(row, newest[i]));
+  newestFirst().slice(0, 15).forEach((prediction, i) => showRow(byId("predictions").rows[i], prediction));
   showCharts();
 }
 
