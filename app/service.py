@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
 _AFTER_FAILURE_S = 2.0
+_FIRST_LOOK_S = 0.1
+"""A local chain has mined a transaction by then; a public one is asked again every `_IDLE_S`."""
 _TICK_AGAIN_S = 5.0
 _TRY_AGAIN = (TickOutcome.VENUE_UNAVAILABLE, TickOutcome.WINDOW_INCOMPLETE, TickOutcome.FAILED)
 
@@ -96,6 +98,8 @@ class Service:
         outcome = self._app.pipeline.submit_next()
         if outcome in (SubmitOutcome.IDLE, SubmitOutcome.NO_CHAIN, SubmitOutcome.PENDING):
             self._wait(self._proofs)
+        elif outcome is SubmitOutcome.SENT:
+            self._stopping.wait(_FIRST_LOOK_S)
         elif outcome in (SubmitOutcome.CHAIN_UNAVAILABLE, SubmitOutcome.WOULD_REVERT):
             self._stopping.wait(_AFTER_FAILURE_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -132,9 +133,14 @@ def _checked(venue: str, row: Any) -> list[float]:
         time, opened, high, low, close, volume = (float(value) for value in row)
     except (TypeError, ValueError) as error:
         raise VenueUnavailable(f"{venue} answered with a candle that is not six numbers") from error
-    sane = time % MINUTE_MS == 0 and 0 < low <= min(opened, close) and max(opened, close) <= high < float("inf")
-    if not (sane and 0 <= volume < float("inf")):
-        raise VenueUnavailable(f"{venue} answered with an impossible candle at {iso(int(time))}")
+    numbers = all(math.isfinite(value) for value in (time, opened, high, low, close, volume))
+    if not (
+        numbers
+        and time % MINUTE_MS == 0
+        and 0 < low <= min(opened, close) <= max(opened, close) <= high
+        and volume >= 0
+    ):
+        raise VenueUnavailable(f"{venue} answered with an impossible candle: {row}")
     return [time, opened, high, low, close, volume]
 
 

@@ -225,16 +225,13 @@ def test_observe__more_than_half_an_hour_missing__is_refused(spec: VariationSpec
         seen(spec, binance=without(*range(610, 640)))
 
 
-@pytest.mark.parametrize(("gone", "accepted"), [((4,), True), ((3, 4), False)])
-def test_observe__last_five_minutes__need_three_returns(
-    spec: VariationSpec, without: Without, gone: tuple[int, ...], accepted: bool
-) -> None:
-    try:
-        seen(spec, binance=without(*gone))
-    except WindowIncomplete:
-        assert not accepted
-    else:
-        assert accepted
+def test_observe__three_returns_in_the_last_five_minutes__are_accepted(spec: VariationSpec, without: Without) -> None:
+    assert seen(spec, binance=without(4)).window_end_ms == END_MS
+
+
+def test_observe__two_returns_in_the_last_five_minutes__are_refused(spec: VariationSpec, without: Without) -> None:
+    with pytest.raises(WindowIncomplete, match="half of one of its parts"):
+        seen(spec, binance=without(3, 4))
 
 
 def test_variation_means__many_windows_at_once__are_what_each_observes(

