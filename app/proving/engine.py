@@ -50,7 +50,8 @@ def compile_network(
 ) -> dict[str, Any]:
     """Circuit settings and compiled circuit of an ONNX network; gives the settings.
 
-    The time stamp that ezkl writes is set to zero, so that the same network gives the same bytes.
+    The time stamp that ezkl writes is set to zero. Some maps still come out in random order, so two compilations of
+    one network may differ: whoever needs the same bytes repeats (see `app.training.circuit`).
     """
     args = ezkl.PyRunArgs()
     for name, value in RUN_ARGS.items():

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,17 @@ from app.store.tables import metadata
 from app.types import Prediction
 
 HEAD = "0001"
+STARTING_PROCESS = """
+import sys
+from pathlib import Path
+from app.store.database import Database
+
+database = Database(sys.argv[1], Path(sys.argv[2]))
+print("ready", flush=True)
+sys.stdin.readline()
+database.upgrade()
+print("at", database.revisions()[0])
+"""
 
 
 @pytest.fixture
@@ -65,16 +77,18 @@ def test_revisions__of_an_empty_database__are_none_and_the_head(empty_database: 
 
 
 def test_upgrade__by_several_processes_at_once__succeeds_for_each(database_url: str, migrations: Path) -> None:
-    together = threading.Barrier(4)
-
-    def start(_: int) -> tuple[str | None, str | None]:
-        database = Database(database_url, migrations)
-        try:
-            together.wait()
-            database.upgrade()
-            return database.revisions()
-        finally:
-            database.close()
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(start, range(4))) == [(HEAD, HEAD)] * 4
+    command = [sys.executable, "-c", STARTING_PROCESS, database_url, str(migrations)]
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(command, cwd=migrations.parent, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+            )
+            for _ in range(4)
+        ]
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [process.communicate(timeout=60) for process in processes]
+    assert [(out, err.strip().splitlines()[-1:]) for out, err in said] == [("at 0001\n", [])] * 4

@@ -86,9 +86,14 @@ def test_add__exception_later_in_the_unit_of_work__leaves_neither_prediction_nor
     database: Database, make_prediction: Predict
 ) -> None:
     made = make_prediction()
-    with pytest.raises(RuntimeError, match="stop"), database.unit_of_work() as store:
-        store.predictions.add(made)
-        raise RuntimeError("stop")
+
+    def add_and_stop() -> None:
+        with database.unit_of_work() as store:
+            store.predictions.add(made)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        add_and_stop()
     with database.unit_of_work(write=False) as store:
         assert (store.predictions.get(made.id), store.jobs.waiting()) == (None, 0)
 
