@@ -85,6 +85,8 @@ def _database(settings: Settings) -> str:
         current, newest = database.revisions()
     finally:
         database.close()
+    if current is None:
+        return f"{database.name} is new: its schema is made at the first start"
     if current != newest:
         raise Misconfigured(
             f"{database.name} has schema {current}, the newest is {newest}: run `veriregime db upgrade`"

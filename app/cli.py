@@ -6,6 +6,7 @@ Exit code 0 is success, 1 a negative answer, 2 bad usage or a failed step with o
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from app.demo import MarketOptions
     from app.steps.collect import Progress
+
+log = logging.getLogger(__name__)
 
 cli = typer.Typer(
     help="A volatility oracle whose every forecast carries a zero-knowledge proof.",
@@ -74,8 +77,6 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
 ) -> None:
-    import logging
-
     logs.set_up(logging.WARNING if quiet else logging.INFO)
 
 
@@ -108,15 +109,7 @@ def demo(
         return
     with _progress() as progress:
         result = run_once(settings, market, progress)
-    if as_json:
-        _print_json(result)
-        return
-    prediction = result["prediction"]
-    print(f"{prediction['feed']} at {prediction['window_end']}: {prediction['regime']} volatility")
-    print(f"  {prediction['vol_annualised']:.1%} a year, probability of high {prediction['p_high']:.1%}")
-    print(f"  proved in {result['proof_seconds']:.2f} s, accepted on chain for {result['verify_gas']:,} gas")
-    print(f"  transaction {result['tx_hash']}")
-    print(f"  check it yourself: veriregime verify {result['bundle']}")
+    _print_forecast(result, as_json)
 
 
 @cli.command()
@@ -124,8 +117,6 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Instead of VERIREGIME_PORT.")] = None,
 ) -> None:
     """Everything in one process: ticks, proofs, submissions, HTTP. Settings: VERIREGIME_* or .env."""
-    import logging
-
     from app.service import Service
     from app.web.application import create_web
     from app.web.server import address, listen, run
@@ -137,7 +128,7 @@ def serve(
         service = Service(app)
         service.start()
         try:
-            logging.getLogger(__name__).info("dashboard and API at %s", address(listener))
+            log.info("dashboard and API at %s", address(listener))
             run(create_web(app), listener)
         finally:
             service.stop()
@@ -149,26 +140,15 @@ def predict(
     as_json: JsonFlag = False,
 ) -> None:
     """Forecast once, now, from the configured venues, and prove it."""
-    from app.demo import prove, write_bundle
-    from app.web.reading import Reader, known_prediction
+    from app.once import forecast_once
     from app.wiring import application
 
     settings = _settings()
     if feed not in settings.feeds:
         raise UnknownFeed(f"{feed!r} is not among the feeds {', '.join(settings.feeds)}: see VERIREGIME_FEEDS")
     with _progress() as progress, application(settings, progress=progress) as app:
-        prediction, _ = app.pipeline.forecast(feed, app.clock.last_minute_ms())
-        prove(app)
-        reader = Reader(app)
-        path = write_bundle(settings.var_dir / "bundles", reader.bundle(prediction.id))
-        with app.database.unit_of_work(write=False) as store:
-            body = reader.prediction(store, known_prediction(store, prediction.id))
-    if as_json:
-        _print_json({"prediction": body.model_dump(mode="json", exclude_unset=True), "bundle": str(path)})
-        return
-    print(f"{feed} at {body.window_end}: {body.regime} volatility")
-    print(f"  {body.vol_annualised:.1%} a year, probability of high {body.p_high:.1%}, {body.status}")
-    print(f"  bundle: {path}")
+        result = forecast_once(app, feed, app.clock.last_minute_ms(), submit=False)
+    _print_forecast(result, as_json)
 
 
 @cli.command()
@@ -335,13 +315,26 @@ def _progress() -> Iterator[Progress]:
             if total < 60:  # the few minutes of an ordinary tick
                 return
             if not console.is_terminal:
-                print(f"{venue}: {done:,} of {total:,} minutes of history", file=sys.stderr)
+                log.info("%s: %s of %s minutes of history", venue, f"{done:,}", f"{total:,}")
                 return
             if venue not in tasks:
                 tasks[venue] = bar.add_task(f"{venue}: minutes of history", total=total)
             bar.update(tasks[venue], completed=done, visible=done < total)
 
         yield show
+
+
+def _print_forecast(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(result)
+        return
+    prediction = result["prediction"]
+    print(f"{prediction['feed']} at {prediction['window_end']}: {prediction['regime']} volatility")
+    print(f"  {prediction['vol_annualised']:.1%} a year, probability of high {prediction['p_high']:.1%}")
+    print(f"  proved in {result['proof_seconds']:.2f} s")
+    if "tx_hash" in result:
+        print(f"  accepted on chain for {result['verify_gas']:,} gas in transaction {result['tx_hash']}")
+    print(f"  check it yourself: veriregime verify {result['bundle']}")
 
 
 def _print_json(value: Any) -> None:

@@ -6,7 +6,6 @@ on it. Both end with this process, however it ends.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sys
@@ -20,28 +19,24 @@ from typing import Any
 
 from pydantic import AnyHttpUrl, SecretStr
 
-from app.audit.bundle import Bundle
 from app.chain.anvil import KEY, running_anvil
 from app.chain.compiler import compile_contract
 from app.chain.verifier import Chain
 from app.clock import Clock, wall_ms
-from app.errors import ChainError, ProvingFailed
+from app.once import forecast_once
 from app.processes import running
 from app.service import Service
 from app.settings import Settings
 from app.steps.collect import Progress
-from app.steps.prove import ProveOutcome
 from app.steps.served import ServedFeed
-from app.steps.submit import ChainTarget, SubmitOutcome
+from app.steps.submit import ChainTarget
 from app.types import MINUTE_MS
 from app.web.application import create_web
-from app.web.reading import Reader, known_prediction
 from app.web.server import address, listen, run
 from app.wiring import Application, application
 
 log = logging.getLogger(__name__)
 
-_CONFIRM_LIMIT_S = 60.0
 _DEMO_SETTLE_S = 0.2
 
 
@@ -73,42 +68,10 @@ def run_once(settings: Settings, market: MarketOptions, progress: Progress | Non
     """One forecast all the way: candles, proof, transaction, bundle. Gives what ``demo --once --json`` prints."""
     started = time.perf_counter()
     with demo_application(settings, market, progress) as app:
-        (feed,) = list(app.pipeline.feeds)[:1]
         at_ms = app.clock.now_ms() if market.at_ms is None else market.at_ms
-        prediction, _ = app.pipeline.forecast(feed, at_ms // MINUTE_MS * MINUTE_MS)
-        prove(app)
-        confirm(app)
-        reader = Reader(app)
-        path = write_bundle(settings.var_dir / "bundles", reader.bundle(prediction.id))
-        with app.database.unit_of_work(write=False) as store:
-            stored = known_prediction(store, prediction.id)
-            body = reader.prediction(store, stored, frozenset(("observation",)))
-        onchain = body.onchain
-        return {
-            "prediction": body.model_dump(mode="json", exclude_unset=True),
-            "market": app.market,
-            "proof_seconds": body.prove_seconds,
-            "verify_gas": onchain and onchain.gas_used,
-            "tx_hash": onchain and onchain.tx_hash,
-            "block_number": onchain and onchain.block_number,
-            "total_seconds": round(time.perf_counter() - started, 3),
-            "bundle": str(path),
-        }
-
-
-def prove(app: Application) -> None:
-    """Work off the proof jobs that wait. Raises `ProvingFailed` with the reason when one is given up or goes wrong."""
-    while (outcome := app.pipeline.prove_next()) is ProveOutcome.PROVED:
-        pass
-    if outcome is not ProveOutcome.IDLE:
-        raise ProvingFailed(f"the proof could not be made ({outcome}): the lines above say why")
-
-
-def write_bundle(folder: Path, bundle: Bundle) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{bundle.id}.json"
-    path.write_text(json.dumps(bundle.model_dump(mode="json"), separators=(",", ":")) + "\n")
-    return path
+        feed = next(iter(app.pipeline.feeds))
+        result = forecast_once(app, feed, at_ms // MINUTE_MS * MINUTE_MS, submit=True)
+    return result | {"total_seconds": round(time.perf_counter() - started, 3)}
 
 
 @contextmanager
@@ -151,19 +114,6 @@ def _deployed(settings: Settings, rpc_url: str) -> Callable[[Mapping[str, Served
         return ChainTarget(chain=chain, verifier=verifier)
 
     return deploy
-
-
-def confirm(app: Application) -> None:
-    """Submit what is proved and wait for its receipt. Raises `ChainError` when the chain does not accept it."""
-    deadline = time.monotonic() + _CONFIRM_LIMIT_S
-    while time.monotonic() < deadline:
-        outcome = app.pipeline.submit_next()
-        if outcome is SubmitOutcome.CONFIRMED:
-            return
-        if outcome not in (SubmitOutcome.SENT, SubmitOutcome.PENDING):
-            raise ChainError(f"the proof was not accepted on chain ({outcome}): the lines above say why")
-        time.sleep(0.02)
-    raise ChainError(f"the transaction was not mined within {_CONFIRM_LIMIT_S:g} s")
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from app.audit.bundle import Bundle
-from app.demo import MarketOptions, confirm, demo_application, prove
+from app.demo import MarketOptions, demo_application
+from app.once import confirm, prove
 from app.settings import Settings
 from app.types import Prediction
 from app.web.reading import Reader
@@ -34,7 +35,7 @@ def confirmed(app: Application) -> Prediction:
     """A prediction whose proof was accepted by the generated verifier on anvil."""
     prediction, added = app.pipeline.forecast("btc-usdt-4h", app.clock.last_minute_ms())
     assert added
-    prove(app)
+    prove(app, prediction.id)
     confirm(app)
     with app.database.unit_of_work(write=False) as store:
         found = store.predictions.get(prediction.id)

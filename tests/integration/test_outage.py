@@ -13,10 +13,11 @@ from pydantic import AnyHttpUrl
 
 from app.candles.venue import Venue
 from app.clock import wall_ms
-from app.demo import MarketOptions, prove, running_market
+from app.demo import MarketOptions, running_market
 from app.errors import Misconfigured, VenueUnavailable
 from app.pipeline import TickOutcome
 from app.settings import Settings
+from app.steps.prove import ProveOutcome
 from app.types import MINUTE_MS
 from app.web.application import create_web
 from app.wiring import application
@@ -31,7 +32,7 @@ def test_venue_goes_away__the_last_forecast_is_served_with_its_age_and_the_reaso
         app = stack.enter_context(application(settings, clock=clock))
         window_end_ms = clock.last_minute_ms()
         assert app.pipeline.tick(FEED, window_end_ms) is TickOutcome.PREDICTED
-        prove(app)
+        assert app.pipeline.prove_next() is ProveOutcome.PROVED
         client = stack.enter_context(TestClient(create_web(app)))
         before = client.get(f"/v1/feeds/{FEED}/latest").json()
         app.pipeline.feeds[FEED].venues[0]._client.urls["api"]["public"] = "http://127.0.0.1:9/api/v3"

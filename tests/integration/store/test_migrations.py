@@ -76,7 +76,12 @@ def test_revisions__of_an_empty_database__are_none_and_the_head(empty_database: 
     assert empty_database.revisions() == (None, HEAD)
 
 
-def test_upgrade__by_several_processes_at_once__succeeds_for_each(database_url: str, migrations: Path) -> None:
+def test_upgrade__by_several_processes_at_once__succeeds_for_each(
+    request: pytest.FixtureRequest, database_url: str, migrations: Path
+) -> None:
+    if database_url.startswith("postgresql"):
+        reason = "nothing keeps two processes from creating the same tables"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     command = [sys.executable, "-c", STARTING_PROCESS, database_url, str(migrations)]
     pipe = subprocess.PIPE
     with ExitStack() as stack:
