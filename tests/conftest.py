@@ -5,17 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
-from app.candles.venue import Page
+from app.candles.venue import Page, Venue
 from app.errors import VenueUnavailable
+from app.features.variation import VariationSpec
+from app.inference.network import Network
 from app.inference.release import ReleasedModel, load_models
+from app.steps.served import ServedFeed
 from app.store.database import Database
-from app.types import MINUTE_MS, Candles, ModelId, Prediction, PredictionId, Proof, Regime, Status, prediction_id
+from app.types import (
+    MINUTE_MS,
+    Candles,
+    Feed,
+    Keys,
+    ModelId,
+    Prediction,
+    PredictionId,
+    Proof,
+    Regime,
+    Status,
+    prediction_id,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT.parent / "shared" / "data"
@@ -165,3 +180,31 @@ def sqlite_database(tmp_path: Path) -> Iterator[Database]:
     database.upgrade()
     yield database
     database.close()
+
+
+@pytest.fixture
+def serve(model: ReleasedModel) -> Callable[..., ServedFeed]:
+    """The feed of the released model around any venues; its keys are names of files that nobody opens."""
+    nowhere = Path("/nonexistent")
+    keys = Keys(
+        circuit=model.circuit,
+        srs=nowhere,
+        srs_hash="34" * 32,
+        srs_is_development=True,
+        vk=nowhere,
+        vk_hash="12" * 32,
+        pk=nowhere,
+        verifier_sol=nowhere,
+    )
+
+    def make(*venues: ScriptedVenue) -> ServedFeed:
+        return ServedFeed(
+            feed=Feed(name="btc-usdt-4h", symbol="BTC/USDT"),
+            model=model,
+            spec=VariationSpec.from_manifest(model.manifest["observation"]),
+            network=Network(model),
+            keys=keys,
+            venues=cast(tuple[Venue, ...], venues),
+        )
+
+    return make

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from app.clock import Clock
+from app.errors import Misconfigured, VenueUnavailable
+from app.features.variation import CANDLES_NEEDED, observe
+from app.metrics import Metrics
+from app.pipeline import Pipeline, TickOutcome, TickReport
+from app.steps.collect import Collector
+from app.steps.prove import ProofStep, ProveOutcome, ProvingPolicy
+from app.steps.served import ServedFeed
+from app.steps.submit import SubmitOutcome, SubmitStep
+from app.store.database import Database
+from app.types import MINUTE_MS, Candles, Keys, Prediction, Proof, Status, Window, prediction_id
+
+FEED = "btc-usdt-4h"
+Venue = Any
+
+
+class HonestPool:
+    """Proves at once what the network itself says."""
+
+    def __init__(self, served: ServedFeed, make_proof: Callable[..., Proof]) -> None:
+        self._served = served
+        self._make_proof = make_proof
+
+    def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
+        outputs = self._served.network.forecast(observation).outputs
+        return self._make_proof(instances=tuple(round(v * 2**self._served.model.output_scale) for v in outputs))
+
+
+@pytest.fixture
+def venue(make_venue: Callable[..., Venue], make_candles: Callable[..., Candles], window_end_ms: int) -> Venue:
+    """The week of the window and the minute after it."""
+    return make_venue(make_candles(CANDLES_NEEDED + 1, end_ms=window_end_ms + MINUTE_MS))
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def clock(window_end_ms: int) -> Clock:
+    """Stands still a second after the window's end."""
+    return Clock(market_start_ms=window_end_ms + 1_000, speed=0)
+
+
+@pytest.fixture
+def make_pipeline(
+    sqlite_database: Database,
+    serve: Callable[..., ServedFeed],
+    make_proof: Callable[..., Proof],
+    clock: Clock,
+    metrics: Metrics,
+) -> Callable[..., Pipeline]:
+    def make(*venues: Venue) -> Pipeline:
+        served = serve(*venues)
+        pool: Any = HonestPool(served, make_proof)
+        policy = ProvingPolicy(owner="host:1", lease_ms=35_000, max_attempts=3)
+        return Pipeline(
+            feeds={FEED: served},
+            database=sqlite_database,
+            collector=Collector(sqlite_database, late_candle_s=0),
+            proofs=ProofStep({FEED: served}, sqlite_database, pool, clock, metrics, policy),
+            submissions=SubmitStep(sqlite_database, clock, metrics, None),
+            clock=clock,
+            metrics=metrics,
+        )
+
+    return make
+
+
+@pytest.fixture
+def pipeline(make_pipeline: Callable[..., Pipeline], venue: Venue) -> Pipeline:
+    return make_pipeline(venue)
+
+
+@pytest.fixture
+def outage(venue: Venue) -> Venue:
+    venue.fails_at_page = 1
+    return venue
+
+
+def latest(database: Database, *, proved: bool = False) -> Prediction | None:
+    with database.unit_of_work(write=False) as store:
+        return store.predictions.latest(FEED, proved=proved)
+
+
+def counted(metrics: Metrics, outcome: TickOutcome) -> float | None:
+    return metrics.registry.get_sample_value("veriregime_ticks_total", {"feed": FEED, "outcome": outcome})
+
+
+def test_tick__candles_are_there__is_predicted(pipeline: Pipeline, window_end_ms: int) -> None:
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.PREDICTED
+
+
+def test_tick__predicted__stores_what_the_network_says_of_the_observation(
+    pipeline: Pipeline, venue: Venue, sqlite_database: Database, clock: Clock, window_end_ms: int
+) -> None:
+    pipeline.tick(FEED, window_end_ms)
+    served = pipeline.feeds[FEED]
+    week = venue.candles.between(window_end_ms - CANDLES_NEEDED * MINUTE_MS, window_end_ms)
+    observation = observe(Window(served.feed, window_end_ms, {"binance": week}), served.spec)
+    forecast = served.network.forecast(observation.values)
+    assert latest(sqlite_database) == Prediction(
+        id=prediction_id(FEED, window_end_ms, served.model.model_id),
+        feed=FEED,
+        window_end_ms=window_end_ms,
+        model_id=served.model.model_id,
+        status=Status.PREDICTED,
+        failure=None,
+        regime=forecast.regime,
+        p_high=forecast.p_high,
+        vol_annualised=forecast.vol_annualised,
+        network_outputs=forecast.outputs,
+        observation=observation.values,
+        venues=("binance",),
+        candles_sha256=observation.candles_sha256,
+        predicted_at_ms=clock.now_ms(),
+    )
+
+
+def test_tick__predicted__reports_regime_and_volatility(
+    pipeline: Pipeline, sqlite_database: Database, clock: Clock, window_end_ms: int
+) -> None:
+    pipeline.tick(FEED, window_end_ms)
+    stored = latest(sqlite_database)
+    assert stored is not None
+    assert pipeline.last_tick[FEED] == TickReport(
+        outcome=TickOutcome.PREDICTED,
+        detail=f"{stored.regime}, volatility {stored.vol_annualised:.1%} a year",
+        window_end_ms=window_end_ms,
+        at_ms=clock.now_ms(),
+    )
+
+
+def test_tick__the_same_window_again__is_already_predicted(pipeline: Pipeline, window_end_ms: int) -> None:
+    outcomes = [pipeline.tick(FEED, window_end_ms) for _ in range(2)]
+    assert outcomes == [TickOutcome.PREDICTED, TickOutcome.ALREADY_PREDICTED]
+
+
+def test_tick__the_same_window_in_another_process__is_already_predicted(
+    make_pipeline: Callable[..., Pipeline], venue: Venue, window_end_ms: int
+) -> None:
+    outcomes = [make_pipeline(venue).tick(FEED, window_end_ms) for _ in range(2)]
+    assert outcomes == [TickOutcome.PREDICTED, TickOutcome.ALREADY_PREDICTED]
+
+
+def test_tick__the_next_minute__is_another_prediction(pipeline: Pipeline, window_end_ms: int) -> None:
+    pipeline.tick(FEED, window_end_ms)
+    assert pipeline.tick(FEED, window_end_ms + MINUTE_MS) is TickOutcome.PREDICTED
+
+
+@pytest.mark.usefixtures("outage")
+def test_tick__venue_away__says_why_and_stores_nothing(
+    pipeline: Pipeline, sqlite_database: Database, clock: Clock, window_end_ms: int
+) -> None:
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.VENUE_UNAVAILABLE
+    assert latest(sqlite_database) is None
+    assert pipeline.last_tick[FEED] == TickReport(
+        TickOutcome.VENUE_UNAVAILABLE, "the exchange is down", window_end_ms, clock.now_ms()
+    )
+
+
+def test_tick__venue_back_again__is_predicted(pipeline: Pipeline, outage: Venue, window_end_ms: int) -> None:
+    pipeline.tick(FEED, window_end_ms)
+    outage.fails_at_page = None
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.PREDICTED
+
+
+def test_tick__last_minute_missing__is_incomplete(pipeline: Pipeline, venue: Venue, window_end_ms: int) -> None:
+    venue.hidden = {window_end_ms - MINUTE_MS}
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.WINDOW_INCOMPLETE
+    assert pipeline.last_tick[FEED].detail == "the last minute before 2025-09-15T12:00:00Z is missing"
+
+
+def test_tick__incomplete__stores_nothing(
+    pipeline: Pipeline, venue: Venue, sqlite_database: Database, window_end_ms: int
+) -> None:
+    venue.hidden = set(range(window_end_ms - 60 * MINUTE_MS, window_end_ms - 5 * MINUTE_MS, MINUTE_MS))
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.WINDOW_INCOMPLETE
+    assert latest(sqlite_database) is None
+
+
+def test_tick__another_error_of_ours__is_failed_with_its_words(
+    pipeline: Pipeline, outage: Venue, window_end_ms: int
+) -> None:
+    outage.error = Misconfigured("binance does not list BTC/USDT")
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.FAILED
+    assert pipeline.last_tick[FEED].detail == "binance does not list BTC/USDT"
+
+
+def test_tick__unexpected_error__comes_out_and_is_reported_as_failed(
+    pipeline: Pipeline, outage: Venue, window_end_ms: int
+) -> None:
+    outage.error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        pipeline.tick(FEED, window_end_ms)
+    report = pipeline.last_tick[FEED]
+    assert (report.outcome, report.detail) == (TickOutcome.FAILED, "stopped by an unexpected error")
+
+
+def test_tick__every_end__is_counted(pipeline: Pipeline, outage: Venue, metrics: Metrics, window_end_ms: int) -> None:
+    pipeline.tick(FEED, window_end_ms)
+    outage.fails_at_page = None
+    pipeline.tick(FEED, window_end_ms)
+    assert [counted(metrics, outcome) for outcome in (TickOutcome.VENUE_UNAVAILABLE, TickOutcome.PREDICTED)] == [1, 1]
+
+
+@pytest.mark.xfail(strict=True, reason="one venue that is away stops the feed, whatever the quorum says")
+def test_tick__one_of_two_venues_away__is_predicted_from_the_other(
+    make_pipeline: Callable[..., Pipeline], make_venue: Callable[..., Venue], venue: Venue, window_end_ms: int
+) -> None:
+    away = make_venue(venue.candles, name="kraken")
+    away.fails_at_page = 1
+    assert make_pipeline(venue, away).tick(FEED, window_end_ms) is TickOutcome.PREDICTED
+
+
+def test_forecast__once_more__is_the_same_and_not_new(pipeline: Pipeline, window_end_ms: int) -> None:
+    (first, was_new), (second, is_new) = (pipeline.forecast(FEED, window_end_ms) for _ in range(2))
+    assert (first, was_new, is_new) == (second, True, False)
+
+
+@pytest.mark.usefixtures("outage")
+def test_forecast__venue_away__raises(pipeline: Pipeline, window_end_ms: int) -> None:
+    with pytest.raises(VenueUnavailable):
+        pipeline.forecast(FEED, window_end_ms)
+
+
+def test_prove_next__after_a_tick__makes_it_the_served_forecast(
+    pipeline: Pipeline, sqlite_database: Database, window_end_ms: int
+) -> None:
+    prediction, _ = pipeline.forecast(FEED, window_end_ms)
+    assert pipeline.prove_next() is ProveOutcome.PROVED
+    served = latest(sqlite_database, proved=True)
+    assert served is not None
+    assert (served.id, served.status) == (prediction.id, Status.PROVED)
+
+
+def test_tick__window_proved_already__leaves_the_proved_forecast_as_it_is(
+    pipeline: Pipeline, sqlite_database: Database, window_end_ms: int
+) -> None:
+    pipeline.tick(FEED, window_end_ms)
+    pipeline.prove_next()
+    proved = latest(sqlite_database, proved=True)
+    pipeline.tick(FEED, window_end_ms)
+    assert latest(sqlite_database, proved=True) == proved
+    assert pipeline.prove_next() is ProveOutcome.IDLE
+
+
+def test_submit_next__no_chain__says_so(pipeline: Pipeline) -> None:
+    assert (pipeline.submit_next(), pipeline.target) == (SubmitOutcome.NO_CHAIN, None)
