@@ -6,7 +6,9 @@ OracleError
 │   ├── UnknownPrediction         404
 │   ├── UnknownModel              404
 │   ├── CandleFileInvalid
+│   ├── UnknownSrs                404
 │   ├── BundleMalformed           422
+│   │   └── BundleOutOfForm       it is a bundle, but one field cannot be right
 │   └── BundleTooLarge            413
 ├── NotNow                        503  ask again later
 │   ├── VenueUnavailable
@@ -28,6 +30,7 @@ OracleError
     ├── ModelFolderInvalid
     ├── SrsUnavailable
     ├── ToolMissing
+    ├── ChildDidNotStart
     ├── PortInUse
     └── StoreUnavailable          503
 """
@@ -75,6 +78,12 @@ class UnknownPrediction(BadInput):
 
 class UnknownModel(BadInput):
     """There is no such model here."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class UnknownSrs(BadInput):
+    """There is no such SRS here."""
 
     status = HTTPStatus.NOT_FOUND
 

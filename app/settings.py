@@ -6,12 +6,14 @@ one.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.errors import Misconfigured
 from app.types import Feed
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -26,7 +28,13 @@ def asset(name: str) -> Path:
 class Settings(BaseSettings):
     """What an operator can set."""
 
-    model_config = SettingsConfigDict(env_prefix="VERIREGIME_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="VERIREGIME_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # an error must not show a key
+    )
 
     var_dir: Path = Field(
         default=(_CHECKOUT or Path.cwd()) / "var", description="Database, keys, SRS and bundles of this installation."
@@ -39,14 +47,15 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         default=SecretStr(""), description="SQLAlchemy URL; empty means SQLite in `var_dir`."
     )
+    database_url_file: Path | None = Field(default=None, description="File that holds the database URL.")
     host: str = Field(default="127.0.0.1", description="Address the HTTP service listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP service; 0 takes a free one.")
 
     feeds: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("btc-usdt-4h",), description="Feeds to serve, comma separated, named base-quote-horizon."
+        default=("btc-usdt-4h",), min_length=1, description="Feeds to serve, comma separated, named base-quote-horizon."
     )
     venues: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("binance",), description="ccxt ids of the venues to read, comma separated."
+        default=("binance",), min_length=1, description="ccxt ids of the venues to read, comma separated."
     )
     venue_urls: dict[str, AnyHttpUrl] = Field(
         default={},
@@ -97,6 +106,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _chain_is_whole(self) -> Self:
+        if self.database_url.get_secret_value() and self.database_url_file is not None:
+            raise ValueError("set VERIREGIME_DATABASE_URL or VERIREGIME_DATABASE_URL_FILE, not both")
         if self.submitter_key is not None and self.submitter_key_file is not None:
             raise ValueError("set VERIREGIME_SUBMITTER_KEY or VERIREGIME_SUBMITTER_KEY_FILE, not both")
         needed = (self.verifier_address, self.submitter_key or self.submitter_key_file)
@@ -107,18 +118,27 @@ class Settings(BaseSettings):
         return self
 
     def store_url(self) -> str:
+        if self.database_url_file is not None:
+            return _secret(self.database_url_file)
         return self.database_url.get_secret_value() or f"sqlite:///{self.var_dir / 'veriregime.db'}"
 
     def private_key(self) -> str | None:
         if self.submitter_key_file is not None:
-            return self.submitter_key_file.read_text().strip()
+            return _secret(self.submitter_key_file)
         return self.submitter_key.get_secret_value() if self.submitter_key else None
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"the secret file {path} cannot be read: {type(error).__name__}") from error
 
 
 def parse_feed(name: str) -> Feed:
     """``btc-usdt-4h`` as a `Feed`. Raises `ValueError` with the form that is expected."""
-    parts = name.split("-")
-    if len(parts) == 3 and all(parts) and parts[2][-1] == "h" and parts[2][:-1].isdigit():
-        base, quote, horizon = parts
-        return Feed(name=name, symbol=f"{base.upper()}/{quote.upper()}", horizon_minutes=60 * int(horizon[:-1]))
+    parts = re.fullmatch(r"([a-z0-9]+)-([a-z0-9]+)-([1-9][0-9]?)h", name)
+    if parts:
+        base, quote, hours = parts.groups()
+        return Feed(name=name, symbol=f"{base.upper()}/{quote.upper()}", horizon_minutes=60 * int(hours))
     raise ValueError(f"{name!r} is not a feed: write base-quote-horizon, such as btc-usdt-4h")

@@ -29,7 +29,8 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$")]
 Hex = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2})*$", max_length=2 * 65_536)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Row = tuple[int, Number, Number, Number, Number, Number]
+OpenTime = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
+Row = tuple[OpenTime, Number, Number, Number, Number, Number]
 FieldInteger = Annotated[int, Field(ge=-(SCALAR_FIELD // 2), le=SCALAR_FIELD // 2)]
 
 

@@ -17,6 +17,9 @@ import pyarrow.parquet as pa_parquet
 from app.errors import CandleFileInvalid
 from app.types import MINUTE_MS, Candles, IntArray, iso
 
+FIRST_TIME_MS = 1_000_000_000_000
+END_OF_TIME_MS = 10_000_000_000_000
+"""September 2001 to November 2286: in seconds, micro- or nanoseconds every time of trading lies outside."""
 COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
 
 
@@ -29,6 +32,9 @@ def read_candles(path: Path) -> Candles:
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise CandleFileInvalid(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}")
+    twice = [name for name in COLUMNS if table.column_names.count(name) > 1]
+    if twice:
+        raise CandleFileInvalid(f"{path} has the column {twice[0]!r} more than once")
     columns = [_column(path, table, name) for name in COLUMNS]
     open_time = columns[0]
     if np.any(open_time != np.floor(open_time)):
@@ -43,6 +49,11 @@ def check_candles(candles: Candles, source: str) -> None:
     if len(candles) < 2:
         raise CandleFileInvalid(f"{source} holds {len(candles)} candles: at least two are needed")
     steps = np.diff(candles.open_time_ms)
+    times = candles.open_time_ms
+    foreign = (times < FIRST_TIME_MS) | (times >= END_OF_TIME_MS)
+    if foreign.any():
+        row = int(np.argmax(foreign))
+        raise CandleFileInvalid(f"{source}: row {row}: open_time {times[row]} is not a time in milliseconds UTC")
     complaints = (
         (candles.open_time_ms % MINUTE_MS != 0, "is not on a whole minute (one-minute candles, ms UTC)"),
         (np.append(False, steps < 0), "is earlier than the row before it: sort the file by open_time"),

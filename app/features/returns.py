@@ -23,7 +23,7 @@ def log_ratio(now: FloatArray, before: FloatArray) -> FloatArray:
     """ln(now / before), elementwise.
 
     With x = (now − before) / (now + before), ln(now/before) = 2·atanh(x) = 2(x + x³/3 + x⁵/5 + …) (Abramowitz &
-    Stegun 4.1.28). Five terms are exact to 10⁻¹⁵ for moves up to 10 % a minute and to 10⁻⁸ up to 50 %.
+    Stegun 4.1.28). Five terms are exact to 2·10⁻¹⁵ for moves up to 10 % a minute and to 10⁻⁸ up to 50 %.
     """
     x = (now - before) / (now + before)
     square = x * x

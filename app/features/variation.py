@@ -69,6 +69,8 @@ class VariationSpec:
             raise ValueError(f"mean and deviation must hold {VARIATION_INPUTS} numbers each")
         if not (np.isfinite(spec.mean).all() and (spec.deviation > 0).all() and spec.clip > 0):
             raise ValueError("mean must be finite, deviation and clip positive")
+        if spec.to_manifest() != dict(entry):
+            raise ValueError("the stated windows, hours or rules are not those of this observation")
         return spec
 
     def to_manifest(self) -> dict[str, Any]:

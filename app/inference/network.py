@@ -57,5 +57,6 @@ def dequantise(instances: Sequence[int], scale: int) -> tuple[float, ...]:
 
 
 def disagreement(network: Sequence[float], circuit: Sequence[float], tolerance: Sequence[float]) -> float:
-    """The largest difference in units of its tolerance: above 1 something is wrong."""
-    return max(abs(n - c) / t for n, c, t in zip(network, circuit, tolerance, strict=True))
+    """The largest difference in units of its tolerance: above 1 something is wrong. A NaN is infinitely wrong."""
+    apart = [abs(n - c) / t for n, c, t in zip(network, circuit, tolerance, strict=True)]
+    return math.inf if any(math.isnan(value) for value in apart) else max(apart)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ def load_model(folder: Path) -> ReleasedModel:
             _check_hash(folder / name, manifest["files"][name])
         if manifest["outputs"]["names"] != list(OUTPUTS):
             raise ModelFolderInvalid(f"{folder}: outputs must be {', '.join(OUTPUTS)}")
+        if manifest["ezkl_version"] != version("ezkl"):
+            raise ModelFolderInvalid(
+                f"{folder} was compiled by ezkl {manifest['ezkl_version']}, installed is {version('ezkl')}: "
+                "install that version, or release the model anew"
+            )
         circuit = Circuit(
             compiled=folder / COMPILED,
             settings=folder / SETTINGS,
@@ -87,8 +93,13 @@ def load_models(models: Path) -> dict[str, ReleasedModel]:
     """Every released model by name. Raises `ModelFolderInvalid` for the first folder that does not hold."""
     if not models.is_dir():
         raise ModelFolderInvalid(f"{models} does not exist: point VERIREGIME_MODELS_DIR at the released models")
-    loaded = [load_model(path.parent) for path in sorted(models.glob(f"*/{MANIFEST}"))]
-    return {model.name: model for model in loaded}
+    loaded: dict[str, ReleasedModel] = {}
+    for path in sorted(models.glob(f"*/{MANIFEST}")):
+        model = load_model(path.parent)
+        if model.name in loaded:
+            raise ModelFolderInvalid(f"{path.parent} and {loaded[model.name].folder} are both named {model.name}")
+        loaded[model.name] = model
+    return loaded
 
 
 def model_by_id(models: Mapping[str, ReleasedModel], model_id: str) -> ReleasedModel:

@@ -52,12 +52,13 @@ class ProofStep:
         self._clock = clock
         self._metrics = metrics
         self._policy = policy
+        self._models = [served.model.model_id for served in feeds.values()]
 
     def next(self) -> ProveOutcome:
         """Prove the newest window that waits, and serve what the circuit says from then on."""
         policy = self._policy
         with self._database.unit_of_work() as store:
-            job = store.jobs.lease(policy.owner, wall_ms(), policy.lease_ms, policy.max_attempts)
+            job = store.jobs.lease(policy.owner, wall_ms(), policy.lease_ms, policy.max_attempts, self._models)
         if job is None:
             return ProveOutcome.IDLE
         outcome = ProveOutcome.WILL_RETRY

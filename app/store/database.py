@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +14,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import StoreUnavailable
@@ -28,7 +30,7 @@ class Database:
     def __init__(self, url: str, migrations: Path) -> None:
         try:
             self._url = sa.make_url(url)
-        except SQLAlchemyError:
+        except (SQLAlchemyError, ValueError):
             raise StoreUnavailable("VERIREGIME_DATABASE_URL is not a database URL") from None
         self._migrations = migrations
         self._engine = self._open()
@@ -50,7 +52,7 @@ class Database:
         except DBAPIError as error:
             if isinstance(error, sa.exc.IntegrityError):
                 raise
-            raise StoreUnavailable(f"the database {self.name} cannot be used: {error.orig}") from error
+            raise self._unusable(error.orig) from error
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to ``revision``. Safe to call at every start."""
@@ -79,18 +81,25 @@ class Database:
         try:
             yield config
         except DBAPIError as error:
-            raise StoreUnavailable(f"the database {self.name} cannot be used: {error.orig}") from error
+            raise self._unusable(error.orig) from error
+
+    def _unusable(self, error: BaseException | None) -> StoreUnavailable:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return StoreUnavailable(f"the database {self.name} cannot be used: {reason}")
 
     def _open(self) -> sa.Engine:
-        if self._url.get_backend_name() != "sqlite":
+        if not self._url.drivername.startswith("sqlite"):
             try:
                 return sa.create_engine(self._url, pool_pre_ping=True)
-            except ImportError:
+            except (ImportError, NoSuchModuleError):
                 raise StoreUnavailable(
                     "this database needs a driver: pip install 'veriregime[postgres]' and write postgresql+psycopg://…"
                 ) from None
         if self._url.database:
-            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._unusable(error) from error
         engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_TIMEOUT_S})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -100,9 +109,23 @@ class Database:
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # we begin transactions, not the driver
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    _switch_to_wal(cursor)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _switch_to_wal(cursor: DBAPICursor) -> None:
+    """Unlike other statements, this one does not wait for a lock: on a new file another process may hold it."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

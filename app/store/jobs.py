@@ -6,6 +6,7 @@ a job, so a proof is recorded once. Times here are of the wall clock: a lease is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import sqlalchemy as sa
@@ -28,8 +29,12 @@ class ProofJobs:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def lease(self, owner: str, now_ms: int, lease_ms: int, max_attempts: int) -> ProofJob | None:
+    def lease(
+        self, owner: str, now_ms: int, lease_ms: int, max_attempts: int, models: Sequence[str] | None = None
+    ) -> ProofJob | None:
         """The newest window that waits for a proof, now leased to ``owner``; none when nothing waits.
+
+        With ``models``, only predictions of these: during an upgrade another process may serve other models.
 
         A job whose lease lapsed after its last attempt is given up: its prediction is `failed`.
         """
@@ -41,6 +46,9 @@ class ProofJobs:
             .limit(1)
             .with_for_update(skip_locked=True)
         )
+        if models is not None:
+            mine = sa.select(predictions.c.id).where(predictions.c.model_id.in_(models))
+            waiting = waiting.where(proof_jobs.c.prediction_id.in_(mine))
         row = self._connection.execute(waiting).one_or_none()
         if row is None:
             return None
@@ -106,11 +114,14 @@ class ProofJobs:
 
     def free(self, owner: str) -> int:
         """Queue the jobs of an owner that is known to be gone, without waiting for its leases to lapse."""
-        return self._connection.execute(
-            sa.update(proof_jobs)
-            .where(proof_jobs.c.owner == owner, proof_jobs.c.state == JobState.LEASED)
-            .values(state=JobState.QUEUED, owner=None, wait_until_ms=0)
-        ).rowcount
+        query = sa.select(proof_jobs.c.prediction_id).where(
+            proof_jobs.c.owner == owner, proof_jobs.c.state == JobState.LEASED
+        )
+        left = list(self._connection.execute(query).scalars())
+        for prediction_id in left:
+            self._close(prediction_id, owner, state=JobState.QUEUED, wait_until_ms=0)
+            set_status(self._connection, prediction_id, Status.PREDICTED)
+        return len(left)
 
     def waiting(self) -> int:
         query = sa.select(sa.func.count()).where(proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)))

@@ -33,7 +33,9 @@ class Predictions:
             "candles_sha256": new.candles_sha256,
             "predicted_at_ms": new.predicted_at_ms,
         }
-        added = self._connection.execute(insert_new(self._connection, predictions).values(row)).rowcount == 1
+        # What came back, not the row count: PostgreSQL's driver does not count rows of such an insert.
+        insert = insert_new(self._connection, predictions).values(row).returning(predictions.c.id)
+        added = self._connection.execute(insert).scalar_one_or_none() is not None
         if added:
             job = {
                 "prediction_id": new.id,

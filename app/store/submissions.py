@@ -59,7 +59,7 @@ class Submissions:
             .where(submissions.c.prediction_id == prediction_id, submissions.c.chain_id == chain_id)
             .values(state=state, block_number=receipt.block_number, gas_used=receipt.gas_used)
         )
-        # A reverted transaction takes nothing from the proof: the prediction stays proved, its submission says why.
+        # Reverted: the proof still holds and is served, but it is not sent again; the submission says why.
         set_status(self._connection, prediction_id, Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED)
 
     def forget(self, prediction_id: PredictionId, chain_id: int) -> None:

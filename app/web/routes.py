@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
 from app.audit.bundle import parse_bundle
-from app.errors import BadInput, BundleTooLarge, ForecastStale, NoForecastYet, SrsUnavailable
+from app.errors import BadInput, BundleTooLarge, ForecastStale, NoForecastYet, UnknownSrs
 from app.inference.release import model_by_id
 from app.types import MINUTE_MS, Prediction, Status
 from app.web.reading import Reader, cursor_of, known_prediction, read_cursor, read_time
@@ -164,7 +164,7 @@ def _evidence(router: APIRouter, application: Application, reader: Reader) -> No
             served.keys.srs_hash: served.keys.srs for served in application.pipeline.feeds.values()
         }
         if sha256 not in files:
-            raise SrsUnavailable(f"no feed here uses an SRS {sha256[:64]!r}")
+            raise UnknownSrs(f"no feed here uses an SRS {sha256[:64]!r}")
         return FileResponse(files[sha256], media_type="application/octet-stream", filename=f"{sha256[:16]}.srs")
 
     @router.post("/v1/verify", tags=["evidence"], summary="Check a bundle", openapi_extra=_BUNDLE_BODY)

@@ -95,7 +95,6 @@ def test_retry_after__something_that_never_comes_back__is_not_given() -> None:
     assert CandlesGone().retry_after_s is None
 
 
-@pytest.mark.xfail(strict=True, reason="the tree lacks BundleOutOfForm")
 def test_tree__at_the_top_of_the_module__names_every_error() -> None:
     assert errors.__doc__ is not None
     assert {error.__name__ for error in EVERY_ERROR} - set(errors.__doc__.split()) == set()

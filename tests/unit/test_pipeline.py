@@ -212,7 +212,6 @@ def test_tick__every_end__is_counted(pipeline: Pipeline, outage: Venue, metrics:
     assert [counted(metrics, outcome) for outcome in (TickOutcome.VENUE_UNAVAILABLE, TickOutcome.PREDICTED)] == [1, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="one venue that is away stops the feed, whatever the quorum says")
 def test_tick__one_of_two_venues_away__is_predicted_from_the_other(
     make_pipeline: Callable[..., Pipeline], make_venue: Callable[..., Venue], venue: Venue, window_end_ms: int
 ) -> None:

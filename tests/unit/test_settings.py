@@ -141,14 +141,12 @@ def test_secret__in_the_representation__is_hidden(
     assert secret not in f"{read!r} {read} {read.model_dump()} {read.model_dump_json()}"
 
 
-@pytest.mark.xfail(strict=True, reason="pydantic shows the input, key included, in the error: set hide_input_in_errors")
 def test_secret__in_a_complaint_about_the_settings__is_hidden(settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValidationError) as caught:
         settings(RPC_URL="http://x:1", SUBMITTER_KEY="hunter2")
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="only the submitter's key has a _FILE form")
 def test_database_url__in_a_file__is_read(settings: Callable[..., Settings], tmp_path: Path) -> None:
     (tmp_path / "url").write_text("postgresql+psycopg://oracle:hunter2@db/oracle\n")
     read = settings(DATABASE_URL_FILE=str(tmp_path / "url"))

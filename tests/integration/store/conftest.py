@@ -67,15 +67,11 @@ def database(empty_database: Database) -> Database:
 
 @pytest.fixture
 def predict(
-    request: pytest.FixtureRequest,
     database: Database,
     make_prediction: Callable[..., Prediction],
     window_end_ms: int,
 ) -> Callable[..., Prediction]:
     """Store the prediction of a window so many minutes after the first."""
-    if database.name.startswith("postgresql"):
-        reason = "the row count of this INSERT is -1 on PostgreSQL: `add` says False and queues no proof job"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
 
     def store_one(minute: int = 0, **fields: object) -> Prediction:
         made = make_prediction(window_end_ms=window_end_ms + minute * 60_000, **fields)

@@ -13,7 +13,6 @@ from app.store.database import Database
 from app.types import Candles
 
 UNREACHABLE = "postgresql+psycopg://oracle:hunter2@127.0.0.1:1/oracle"
-NOT_TRANSLATED = pytest.mark.xfail(strict=True, reason="SQLAlchemy's NoSuchModuleError and ValueError come through")
 USES: dict[str, Callable[[Database], object]] = {
     "upgrade": lambda database: database.upgrade(),
     "downgrade": lambda database: database.downgrade("base"),
@@ -57,7 +56,6 @@ def test_unreachable_server__any_use__is_store_unavailable_without_the_password(
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="psycopg's message has a second line: Is the server running on that host …?")
 def test_unreachable_server__the_reason__is_one_line(open_database: Callable[[str], Database]) -> None:
     pytest.importorskip("psycopg", reason="psycopg comes with the postgres extra")
     with pytest.raises(StoreUnavailable) as caught:
@@ -70,9 +68,9 @@ def test_unreachable_server__the_reason__is_one_line(open_database: Callable[[st
     [
         "nonsense",
         "",
-        pytest.param("nosuch://oracle:hunter2@host/oracle", marks=NOT_TRANSLATED),
-        pytest.param("mysql+nosuch://oracle:hunter2@host/oracle", marks=NOT_TRANSLATED),
-        pytest.param("postgresql+psycopg://oracle:hunter2@host:port/oracle", marks=NOT_TRANSLATED),
+        "nosuch://oracle:hunter2@host/oracle",
+        "mysql+nosuch://oracle:hunter2@host/oracle",
+        "postgresql+psycopg://oracle:hunter2@host:port/oracle",
     ],
     ids=["no-url", "empty", "unknown-database", "unknown-driver", "port-that-is-no-number"],
 )
@@ -103,7 +101,6 @@ def test_folder_in_place_of_a_sqlite_file__is_store_unavailable(
         open_database(f"sqlite:///{tmp_path}").upgrade()
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="the folder is made without translating its OSError")
 def test_sqlite_file_below_a_file__is_store_unavailable(
     open_database: Callable[[str], Database], corrupt_file: Path
 ) -> None:

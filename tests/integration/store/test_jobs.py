@@ -251,7 +251,6 @@ def test_free__an_owner_without_jobs__frees_none(database: Database, predict: Pr
         assert store.jobs.free("you") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="free() queues the job but leaves its prediction `proving`, unlike retry()")
 def test_free__in_the_meantime__the_prediction_waits(database: Database, predict: Predict) -> None:
     made = predict()
     lease(database, "gone")

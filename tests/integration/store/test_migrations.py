@@ -78,12 +78,7 @@ def test_revisions__of_an_empty_database__are_none_and_the_head(empty_database: 
     assert empty_database.revisions() == (None, HEAD)
 
 
-def test_upgrade__by_several_processes_at_once__succeeds_for_each(
-    request: pytest.FixtureRequest, database_url: str, migrations: Path
-) -> None:
-    on_postgresql = database_url.startswith("postgresql")
-    reason = "processes create the same tables" if on_postgresql else "see test_upgrade__of_a_new_sqlite_file…"
-    request.applymarker(pytest.mark.xfail(strict=on_postgresql, reason=reason))
+def test_upgrade__by_several_processes_at_once__succeeds_for_each(database_url: str, migrations: Path) -> None:
     command = [sys.executable, "-c", STARTING_PROCESS, database_url, str(migrations)]
     pipe = subprocess.PIPE
     with ExitStack() as stack:
@@ -101,7 +96,6 @@ def test_upgrade__by_several_processes_at_once__succeeds_for_each(
     assert [(out, err.strip().splitlines()[-1:]) for out, err in said] == [("at 0001\n", [])] * 4
 
 
-@pytest.mark.xfail(strict=True, reason="`PRAGMA journal_mode=WAL` on a new file does not wait for the lock")
 def test_upgrade__of_a_new_sqlite_file_that_another_process_writes__waits_for_its_turn(
     tmp_path: Path, migrations: Path
 ) -> None:

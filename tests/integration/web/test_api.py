@@ -81,7 +81,7 @@ def test_latest__older_than_the_caller_accepts__is_503_and_never_stale(client: T
         ("/v1/predictions/nothing", 404, "unknown-prediction", "nothing"),
         ("/v1/predictions/nothing/bundle", 404, "unknown-prediction", "nothing"),
         ("/v1/models/nothing", 404, "unknown-model", "nothing"),
-        ("/v1/srs/nothing", 500, "srs-unavailable", "nothing"),
+        ("/v1/srs/nothing", 404, "unknown-srs", "nothing"),
         ("/nowhere", 404, "about:blank", "Not Found"),
     ],
 )

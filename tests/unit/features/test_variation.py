@@ -318,18 +318,8 @@ def test_spec__through_a_manifest_file_and_back__is_the_same(spec: VariationSpec
         ("clip", 0, "deviation and clip positive"),
         ("clip", -3.0, "deviation and clip positive"),
         ("input_scale", "seven", "invalid literal"),
-        pytest.param(
-            "short_windows_minutes",
-            [5, 10],
-            "windows",
-            marks=pytest.mark.xfail(strict=True, reason="the stated parts are not compared with the ones computed"),
-        ),
-        pytest.param(
-            "hours",
-            24,
-            "hours",
-            marks=pytest.mark.xfail(strict=True, reason="the stated parts are not compared with the ones computed"),
-        ),
+        ("short_windows_minutes", [5, 10], "windows"),
+        ("hours", 24, "hours"),
     ],
 )
 def test_from_manifest__wrong_value__is_refused_with_the_reason(

@@ -168,7 +168,6 @@ def test_load_model__manifest_with_nan__is_refused(folder: Path, change_manifest
         load_model(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="the docstring promises it; only `veriregime check` compares the version")
 def test_load_model__made_for_another_ezkl__is_refused(folder: Path, change_manifest: Callable[[Change], None]) -> None:
     change_manifest(lambda manifest: manifest.update(ezkl_version="1.0.0"))
     with pytest.raises(ModelFolderInvalid, match="ezkl"):
@@ -191,7 +190,6 @@ def test_load_models__one_damaged_folder__is_refused(folder: Path) -> None:
         load_models(folder.parent)
 
 
-@pytest.mark.xfail(strict=True, reason="the last folder by name silently takes the place of the first")
 def test_load_models__two_folders_with_one_name__are_refused(folder: Path) -> None:
     shutil.copytree(folder, folder.with_name("copy"))
     with pytest.raises(ModelFolderInvalid):

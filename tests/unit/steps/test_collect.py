@@ -190,9 +190,6 @@ def test_window__hole_that_never_fills__costs_an_hour_of_candles_at_most(
     assert venue.asked[-1] == (window_end_ms + 69 * MINUTE_MS, window_end_ms + 70 * MINUTE_MS)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a store that begins after the window does is fetched anew, all of it, each tick"
-)
 def test_window__venue_lacks_the_first_hour__fetches_the_week_once(
     collector: Collector, serve: Serve, venue: Venue, start_ms: int, window_end_ms: int
 ) -> None:

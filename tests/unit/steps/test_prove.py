@@ -273,11 +273,11 @@ def test_next__failure_after_the_lease_was_taken_over__leaves_the_job_to_its_new
         assert store.jobs.owners() == ["other:2"]
 
 
-def test_next__model_not_served_here__is_left_to_another_try(
+def test_next__model_not_served_here__is_left_to_a_process_that_serves_it(
     step: ProofStep, pool: ScriptedPool, predict: Predict, sqlite_database: Database
 ) -> None:
     made = predict(model_id=ModelId("00" * 32))
-    assert (step.next(), pool.asked) == (ProveOutcome.WILL_RETRY, [])
+    assert (step.next(), pool.asked) == (ProveOutcome.IDLE, [])
     assert stored(sqlite_database, made).status is Status.PREDICTED
 
 
