@@ -43,5 +43,5 @@ contracts/node_modules/.installed: contracts/package.json contracts/package-lock
 	@if ! command -v npm >/dev/null; then \
 	  echo 'make setup: npm not found: install Node 20 or newer (it brings the Solidity compiler and anvil)' >&2; \
 	  exit 2; fi
-	cd contracts && npm ci --silent --no-audit --no-fund
+	cd contracts && npm ci --loglevel=error --no-audit --no-fund
 	@touch $@
