@@ -117,21 +117,14 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Instead of VERIREGIME_PORT.")] = None,
 ) -> None:
     """Everything in one process: ticks, proofs, submissions, HTTP. Settings: VERIREGIME_* or .env."""
-    from app.service import Service
-    from app.web.application import create_web
-    from app.web.server import address, listen, run
+    from app.serve import serve as serve_until_stopped
+    from app.web.server import listen
     from app.wiring import application
 
     settings = _settings(port=port)
     listener = listen(settings.host, settings.port)
     with _progress() as progress, application(settings, progress=progress) as app:
-        service = Service(app)
-        service.start()
-        try:
-            log.info("dashboard and API at %s", address(listener))
-            run(create_web(app), listener)
-        finally:
-            service.stop()
+        serve_until_stopped(app, listener)
 
 
 @cli.command()

@@ -25,14 +25,13 @@ from app.chain.verifier import Chain
 from app.clock import Clock, wall_ms
 from app.once import forecast_once
 from app.processes import running
-from app.service import Service
+from app.serve import serve
 from app.settings import Settings
 from app.steps.collect import Progress
 from app.steps.served import ServedFeed
 from app.steps.submit import ChainTarget
 from app.types import MINUTE_MS
-from app.web.application import create_web
-from app.web.server import address, listen, run
+from app.web.server import listen
 from app.wiring import Application, application
 
 log = logging.getLogger(__name__)
@@ -54,14 +53,7 @@ def run_demo(settings: Settings, market: MarketOptions, progress: Progress | Non
     """Run until Ctrl-C."""
     listener = listen(settings.host, settings.port)
     with demo_application(settings, market, progress) as app:
-        service = Service(app)
-        service.start()
-        try:
-            log.info("dashboard and API at %s — Ctrl-C ends everything", address(listener))
-            run(create_web(app), listener)
-        finally:
-            service.stop()
-    log.info("ended")
+        serve(app, listener)
 
 
 def run_once(settings: Settings, market: MarketOptions, progress: Progress | None = None) -> dict[str, Any]:

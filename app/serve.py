@@ -1,0 +1,25 @@
+"""The service and its HTTP side in one process, until a signal ends it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+from app.service import Service
+from app.web.application import create_web
+from app.web.server import address, run
+from app.wiring import Application
+
+log = logging.getLogger(__name__)
+
+
+def serve(app: Application, listener: socket.socket) -> None:
+    """Tick, prove, submit and answer until Ctrl-C or SIGTERM; what is unfinished then stays in the store."""
+    service = Service(app)
+    service.start()
+    try:
+        log.info("dashboard and API at %s — Ctrl-C ends everything", address(listener))
+        run(create_web(app), listener)
+    finally:
+        service.stop()
+    log.info("ended")
