@@ -35,10 +35,12 @@ CYCLES = (1, 2, 3)
 VARIATION_INPUTS = len(SHORT_WINDOWS) + HOURS
 INPUTS = VARIATION_INPUTS + 2 * len(CYCLES) + 7
 
-MAX_MISSING_SHARE = 0.02
-"""Of the whole window: above it the week is not known well enough."""
+MAX_MISSING_SHARE = 0.05
+"""Of the whole window, eight hours: above it the week is not known well enough."""
 MAX_MISSING_IN_PART = 0.5
-"""Of any single short window or hour: a mean over less than half its minutes is not that window's mean."""
+"""Of a part: a mean over less than half its minutes is not that part's mean. A short window like that refuses all;
+an hour takes the mean of the week instead, so that an outage of a venue does not silence the feed for seven days.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ def observe(window: Window, spec: VariationSpec) -> Observation:
         missing = int((returns == MISSING).sum())
         raise WindowIncomplete(
             f"{missing} of {WINDOW_MINUTES} minutes before {iso(window.end_ms)} have no return: more than "
-            f"{MAX_MISSING_SHARE:.0%} of the window, or half of one of its parts"
+            f"{MAX_MISSING_SHARE:.0%} of the window, or half of one of its last {SHORT_WINDOWS[-1]} minutes' parts"
         )
     values = quantise(means, np.asarray([window.end_ms]), spec)[0]
     return Observation(
@@ -122,7 +124,7 @@ def observe(window: Window, spec: VariationSpec) -> Observation:
 
 
 def variation_means(returns: IntArray, ends: IntArray) -> tuple[FloatArray, Any]:
-    """Mean absolute return of every part of many windows at once.
+    """Mean absolute return of every part of many windows at once, over the minutes that are known.
 
     ``returns`` is one value per minute, ``ends`` the index after each window's last minute (each ≥ `WINDOW_MINUTES`).
     Gives (len(ends), 179) float64 in nano per minute, and a mask of the windows that are complete enough to use.
@@ -134,9 +136,12 @@ def variation_means(returns: IntArray, ends: IntArray) -> tuple[FloatArray, Any]
     length = np.asarray([*SHORT_WINDOWS, *([60] * HOURS)])
     sums = total[after] - total[after - length]
     counts = count[after] - count[after - length]
-    week = (count[ends] - count[ends - WINDOW_MINUTES]) >= (1 - MAX_MISSING_SHARE) * WINDOW_MINUTES
-    complete = week & (counts >= (1 - MAX_MISSING_IN_PART) * length).all(axis=1)
-    return sums / np.maximum(counts, 1), complete
+    known = count[ends] - count[ends - WINDOW_MINUTES]
+    week = (total[ends] - total[ends - WINDOW_MINUTES]) / np.maximum(known, 1)
+    enough = counts >= (1 - MAX_MISSING_IN_PART) * length
+    means = np.where(enough, sums / np.maximum(counts, 1), week[:, None])
+    recent = enough[:, : len(SHORT_WINDOWS)].all(axis=1)
+    return means, recent & (known >= (1 - MAX_MISSING_SHARE) * WINDOW_MINUTES)
 
 
 def clock_inputs(window_end_ms: IntArray) -> FloatArray:

@@ -57,7 +57,8 @@ The recording belongs to its exchange and is not part of this folder.
 
 The periods follow one another in time and nothing is shuffled across them. The hours that a label looks at end at least
 {split["embargo_minutes"]} minutes before the first window of the next period.
-Windows are left out when their week or their next {manifest["horizon_minutes"]} minutes have gaps.
+Windows are left out when serving would refuse them for gaps, or when any of their next
+{manifest["horizon_minutes"]} minutes is missing.
 The epoch was chosen on validation and every other setting on half-years before the test, which played no part in
 any choice. The released weights were then trained anew, for the same number of epochs, on training and validation
 windows together; the validation numbers below are of the student before that.

@@ -77,7 +77,7 @@ class Samples:
 
     ``end_ms`` int64 (n,), ``observations`` int16 (n, 192) at the circuit's input scale, ``volatility`` float64 (n,) the
     deviation of the next `HORIZON_MINUTES` one-minute log returns, ``past`` the same of the last 60 and 240 minutes,
-    ``left_out`` how many windows had gaps in their week or in their future.
+    ``left_out`` how many windows serving would refuse for gaps, or have a gap in their future.
     """
 
     end_ms: IntArray

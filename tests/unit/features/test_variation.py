@@ -99,7 +99,8 @@ def slow_observation(spec: VariationSpec, *venues: Candles) -> list[int]:
     parts += [sizes[len(sizes) - 60 * (hour + 1) : len(sizes) - 60 * hour] for hour in range(HOURS)]
     inputs = []
     for part, mean, deviation in zip(parts, spec.mean.tolist(), spec.deviation.tolist(), strict=True):
-        here = [size for size in part if size is not None]
+        known = part if sum(size is not None for size in part) >= len(part) / 2 else sizes
+        here = [size for size in known if size is not None]
         inputs.append(min(max((sum(here) / len(here) - mean) / deviation, -spec.clip), spec.clip))
     end = datetime.fromtimestamp(END_MS / 1000, UTC)
     angle = 2 * math.pi * (end.hour * 60 + end.minute) / 1440
@@ -203,26 +204,36 @@ def test_observe__fewer_venues_than_the_quorum__is_refused(spec: VariationSpec, 
         seen(replace(spec, quorum=2), binance=week)
 
 
-def test_observe__two_per_cent_of_the_returns_missing__is_accepted(spec: VariationSpec, without: Without) -> None:
-    once_an_hour = [30 + 60 * hour for hour in range(60, 160)]
-    assert seen(spec, binance=without(*once_an_hour, CANDLES_NEEDED)).window_end_ms == END_MS
+def test_observe__five_per_cent_of_the_returns_missing__is_accepted(spec: VariationSpec, without: Without) -> None:
+    assert seen(spec, binance=without(*range(1000, 1503))).window_end_ms == END_MS
 
 
-def test_observe__more_than_two_per_cent_of_the_returns_missing__is_refused(
+def test_observe__more_than_five_per_cent_of_the_returns_missing__is_refused(
     spec: VariationSpec, without: Without
 ) -> None:
-    once_an_hour = [30 + 60 * hour for hour in range(60, 161)]
-    with pytest.raises(WindowIncomplete, match="202 of 10080 minutes before 2025-09-15T12:00:00Z have no return"):
-        seen(spec, binance=without(*once_an_hour))
+    with pytest.raises(WindowIncomplete, match="505 of 10080 minutes before 2025-09-15T12:00:00Z have no return"):
+        seen(spec, binance=without(*range(1000, 1504)))
 
 
-def test_observe__half_an_hour_missing__is_accepted(spec: VariationSpec, without: Without) -> None:
-    assert seen(spec, binance=without(*range(610, 639))).window_end_ms == END_MS
+def test_observe__half_an_hour_missing__is_the_mean_of_the_rest(spec: VariationSpec, without: Without) -> None:
+    candles = without(*range(610, 639))
+    assert list(seen(spec, binance=candles).values) == slow_observation(spec, candles)
 
 
-def test_observe__more_than_half_an_hour_missing__is_refused(spec: VariationSpec, without: Without) -> None:
-    with pytest.raises(WindowIncomplete, match="half of one of its parts"):
-        seen(spec, binance=without(*range(610, 640)))
+def test_observe__more_than_half_an_hour_missing__is_the_mean_of_the_week(
+    plain_spec: VariationSpec, without: Without
+) -> None:
+    huge = replace(plain_spec, clip=1e12)
+    candles = without(*range(610, 641))
+    means = slow_observation(huge, candles)
+    known = [size for size in slow_returns(candles) if size is not None]
+    assert means[len(SHORT_WINDOWS) + 10] == round(sum(known) / len(known))
+    assert list(seen(huge, binance=candles).values) == means
+
+
+def test_observe__outage_of_two_hours_within_the_last_four__is_refused(spec: VariationSpec, without: Without) -> None:
+    with pytest.raises(WindowIncomplete, match="half of one of its last 240 minutes' parts"):
+        seen(spec, binance=without(*range(10, 130)))
 
 
 def test_observe__three_returns_in_the_last_five_minutes__are_accepted(spec: VariationSpec, without: Without) -> None:
@@ -230,7 +241,7 @@ def test_observe__three_returns_in_the_last_five_minutes__are_accepted(spec: Var
 
 
 def test_observe__two_returns_in_the_last_five_minutes__are_refused(spec: VariationSpec, without: Without) -> None:
-    with pytest.raises(WindowIncomplete, match="half of one of its parts"):
+    with pytest.raises(WindowIncomplete, match="half of one of its last 240"):
         seen(spec, binance=without(3, 4))
 
 

@@ -105,7 +105,7 @@ def test_usable_ends__missing_future_minute__leaves_its_windows_out(closes: np.n
 
 def test_usable_ends__week_with_a_long_gap__is_left_out(closes: np.ndarray) -> None:
     keep = np.ones(len(closes), dtype=bool)
-    keep[11_000:11_300] = False
+    keep[11_000:11_600] = False
     gap = series_of(candles_of(closes, keep))
     ends, left_out = usable_ends(gap, Period(WINDOW_MINUTES + 1, len(gap)), 1)
     assert ends.max() < 11_000
