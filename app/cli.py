@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,15 +23,11 @@ from app.errors import (
     ToolMissing,
     UnknownFeed,
 )
+from app.progress import history_progress
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from app.demo import MarketOptions
-    from app.steps.collect import Progress
-
-log = logging.getLogger(__name__)
 
 cli = typer.Typer(
     help="A volatility oracle whose every forecast carries a zero-knowledge proof.",
@@ -104,10 +99,10 @@ def demo(
     if not once:
         if as_json:
             raise typer.BadParameter("--json goes with --once")
-        with _progress() as progress:
+        with history_progress() as progress:
             run_demo(settings, market, progress)
         return
-    with _progress() as progress:
+    with history_progress() as progress:
         result = run_once(settings, market, progress)
     _print_forecast(result, as_json)
 
@@ -123,7 +118,7 @@ def serve(
 
     settings = _settings(port=port)
     listener = listen(settings.host, settings.port)
-    with _progress() as progress, application(settings, progress=progress) as app:
+    with history_progress() as progress, application(settings, progress=progress) as app:
         serve_until_stopped(app, listener)
 
 
@@ -139,7 +134,7 @@ def predict(
     settings = _settings()
     if feed not in settings.feeds:
         raise UnknownFeed(f"{feed!r} is not among the feeds {', '.join(settings.feeds)}: see VERIREGIME_FEEDS")
-    with _progress() as progress, application(settings, progress=progress) as app:
+    with history_progress() as progress, application(settings, progress=progress) as app:
         result = forecast_once(app, feed, app.clock.last_minute_ms(), submit=False)
     _print_forecast(result, as_json)
 
@@ -292,29 +287,6 @@ def _bring_srs(source: Path, folder: Path) -> None:
         pass
     except OSError as error:
         raise SrsUnavailable(f"{source} cannot be kept in {folder}: {error.strerror}") from error
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """History loading: a bar on a terminal, a line a page otherwise."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(console=console, disable=not console.is_terminal, transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(venue: str, done: int, total: int) -> None:
-            if total < 60:  # the few minutes of an ordinary tick
-                return
-            if not console.is_terminal:
-                log.info("%s: %s of %s minutes of history", venue, f"{done:,}", f"{total:,}")
-                return
-            if venue not in tasks:
-                tasks[venue] = bar.add_task(f"{venue}: minutes of history", total=total)
-            bar.update(tasks[venue], completed=done, visible=done < total)
-
-        yield show
 
 
 def _print_forecast(result: dict[str, Any], as_json: bool) -> None:
