@@ -39,6 +39,7 @@ class Service:
         self._stopping = threading.Event()
         self._work = threading.Event()
         self._proofs = threading.Event()
+        self._ticking = {feed: threading.Lock() for feed in application.pipeline.feeds}
         self._threads: list[threading.Thread] = []
         self._scheduler: Any = BackgroundScheduler(timezone=UTC)
 
@@ -78,6 +79,14 @@ class Service:
 
     def _tick(self, feed: str) -> None:
         """The newest window, again and again while it cannot be had, until the next one takes its place."""
+        if not self._ticking[feed].acquire(blocking=False):  # still loading history: it ends with a newer window anyway
+            return
+        try:
+            self._tick_until_done(feed)
+        finally:
+            self._ticking[feed].release()
+
+    def _tick_until_done(self, feed: str) -> None:
         clock = self._app.clock
         window_end_ms = clock.last_minute_ms()
         while not self._stopping.is_set() and clock.last_minute_ms() == window_end_ms:
@@ -96,7 +105,7 @@ class Service:
 
     def _submit(self) -> None:
         outcome = self._app.pipeline.submit_next()
-        if outcome in (SubmitOutcome.IDLE, SubmitOutcome.NO_CHAIN, SubmitOutcome.PENDING):
+        if outcome in (SubmitOutcome.IDLE, SubmitOutcome.TAKEN, SubmitOutcome.NO_CHAIN, SubmitOutcome.PENDING):
             self._wait(self._proofs)
         elif outcome is SubmitOutcome.SENT:
             self._stopping.wait(_FIRST_LOOK_S)

@@ -15,7 +15,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 
 from app.errors import CandleFileInvalid
-from app.types import MINUTE_MS, Candles, IntArray, iso
+from app.types import MINUTE_MS, Candles, iso
 
 FIRST_TIME_MS = 1_000_000_000_000
 END_OF_TIME_MS = 10_000_000_000_000
@@ -74,13 +74,6 @@ def check_candles(candles: Candles, source: str) -> None:
             row = int(np.argmax(bad))
             when = iso(int(candles.open_time_ms[row]))
             raise CandleFileInvalid(f"{source}: row {row} ({when}) {words}")
-
-
-def gaps(candles: Candles) -> list[tuple[int, int]]:
-    """Missing stretches as ``(first missing minute, first minute present again)`` in ms."""
-    times = candles.open_time_ms
-    at: IntArray = np.flatnonzero(np.diff(times) > MINUTE_MS)
-    return [(int(times[i]) + MINUTE_MS, int(times[i + 1])) for i in at]
 
 
 def _read_table(path: Path) -> Any:

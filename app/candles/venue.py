@@ -111,7 +111,7 @@ class Venue:
 
     def _point_at(self, base_url: str) -> None:
         if self.name != "binance":
-            raise Misconfigured(f"VERIREGIME_VENUE_URLS cannot move {self.name}: only binance for now")
+            raise Misconfigured(f"VERIREGIME_VENUE_URLS cannot move {self.name}: only binance can be moved")
         self._client.urls["api"]["public"] = f"{base_url}/api/v3"
 
 

@@ -43,10 +43,6 @@ class Chain:
             raise Misconfigured("the submitter key is not a private key of 32 bytes in hex") from None
         self.chain_id = int(_reached(lambda: self._web3.eth.chain_id))
 
-    @property
-    def account(self) -> str:
-        return str(self._account.address)
-
     def deploy(self, contract: Contract) -> str:
         """The address of the freshly deployed contract, once it is mined."""
         factory = self._web3.eth.contract(abi=contract.abi, bytecode=contract.bytecode)

@@ -22,6 +22,7 @@ class SubmitOutcome(StrEnum):
     NO_CHAIN = "no-chain"
     IDLE = "idle"
     SENT = "sent"
+    TAKEN = "taken"
     PENDING = "pending"
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
@@ -72,7 +73,8 @@ class SubmitStep:
         target.chain.simulate(target.verifier, proof)
         signed = target.chain.sign(target.verifier, proof)
         with self._database.unit_of_work() as store:  # before it is sent: a crash from here on cannot lose it
-            store.submissions.record(waiting, signed, self._clock.now_ms())
+            if not store.submissions.record(waiting, signed, self._clock.now_ms()):
+                return SubmitOutcome.TAKEN
         target.chain.send(signed.raw)
         return SubmitOutcome.SENT
 

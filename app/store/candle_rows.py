@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from app.store.dialect import insert_new
 from app.store.tables import candles
-from app.types import Candles
+from app.types import MINUTE_MS, Candles
 
 _VALUES = (
     candles.c.open_time_ms,
@@ -47,6 +47,18 @@ class CandleRows:
         )
         first, last = self._connection.execute(query).one()
         return None if first is None else (first, last)
+
+    def gaps(self, venue: str, symbol: str, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+        """Stretches without candles between two candles: (first missing minute, first minute present again)."""
+        opened = candles.c.open_time_ms
+        following = sa.func.lead(opened).over(order_by=opened)
+        pairs = (
+            sa.select(opened.label("opened"), following.label("following"))
+            .where(candles.c.venue == venue, candles.c.symbol == symbol, opened >= start_ms, opened < end_ms)
+            .subquery()
+        )
+        query = sa.select(pairs).where(pairs.c.following - pairs.c.opened > MINUTE_MS).order_by(pairs.c.opened)
+        return [(row.opened + MINUTE_MS, row.following) for row in self._connection.execute(query)]
 
     def count(self, venue: str, symbol: str, start_ms: int, end_ms: int) -> int:
         """How many candles there are with ``start_ms <= open_time < end_ms``."""

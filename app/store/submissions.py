@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.store.dialect import insert_new
 from app.store.predictions import set_status
 from app.store.tables import predictions, submissions
 from app.types import PredictionId, Receipt, SignedTransaction, Status, Submission, SubmissionState
@@ -26,10 +27,11 @@ class Submissions:
         )
         return self._connection.execute(query).scalar_one_or_none()
 
-    def record(self, prediction_id: PredictionId, signed: SignedTransaction, now_ms: int) -> None:
-        """Store a signed transaction that is about to be sent."""
-        self._connection.execute(
-            sa.insert(submissions).values(
+    def record(self, prediction_id: PredictionId, signed: SignedTransaction, now_ms: int) -> bool:
+        """Store a signed transaction that is about to be sent; False when another process was first."""
+        insert = (
+            insert_new(self._connection, submissions)
+            .values(
                 prediction_id=prediction_id,
                 chain_id=signed.chain_id,
                 contract=signed.contract,
@@ -38,8 +40,12 @@ class Submissions:
                 state=SubmissionState.SENT,
                 sent_at_ms=now_ms,
             )
+            .returning(submissions.c.prediction_id)
         )
-        set_status(self._connection, prediction_id, Status.SUBMITTED)
+        recorded = self._connection.execute(insert).scalar_one_or_none() is not None
+        if recorded:
+            set_status(self._connection, prediction_id, Status.SUBMITTED)
+        return recorded
 
     def unconfirmed(self, chain_id: int) -> Submission | None:
         """The oldest transaction that was stored and has no receipt yet."""

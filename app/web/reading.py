@@ -124,8 +124,13 @@ class Reader:
     def _venue(self, store: Store, venue: str, symbol: str) -> VenueOut:
         stored = store.candles.range(venue, symbol)
         end_ms = self._app.clock.last_minute_ms()
-        missing = CANDLES_NEEDED - store.candles.count(venue, symbol, window_start_ms(end_ms), end_ms)
-        return VenueOut(venue=venue, last_candle=iso(stored[1]) if stored else None, missing_minutes=max(missing, 0))
+        week = (venue, symbol, window_start_ms(end_ms), end_ms)
+        return VenueOut(
+            venue=venue,
+            last_candle=iso(stored[1]) if stored else None,
+            gaps=[(iso(first), iso(after)) for first, after in store.candles.gaps(*week)],
+            missing_minutes=max(CANDLES_NEEDED - store.candles.count(*week), 0),
+        )
 
 
 def known_prediction(store: Store, prediction_id: str) -> Prediction:

@@ -100,6 +100,9 @@ class HistoryOut(BaseModel):
 class VenueOut(BaseModel):
     venue: str
     last_candle: str | None = Field(description="open time of the newest closed candle")
+    gaps: list[tuple[str, str]] = Field(
+        description="stretches without a candle in the last seven days: first missing minute, first one there again"
+    )
     missing_minutes: int = Field(description="minutes without a candle in the last seven days")
 
 

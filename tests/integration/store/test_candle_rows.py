@@ -107,3 +107,23 @@ def test_count__bounds__include_the_start_and_not_the_end(stored: Database, cand
     times = candles.open_time_ms.tolist()
     with stored.unit_of_work(write=False) as store:
         assert store.candles.count("binance", BTC, times[2], times[5]) == 3
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [
+        ([0, 1, 2], []),
+        ([0, 2], [(1, 2)]),
+        ([0, 1, 5, 6, 8], [(2, 5), (7, 8)]),
+        ([], []),
+    ],
+)
+def test_gaps__missing_minutes__run_from_the_first_missing_to_the_next_present(
+    database: Database, present: list[int], expected: list[tuple[int, int]]
+) -> None:
+    with database.unit_of_work() as store:
+        store.candles.add(
+            "binance", BTC, Candles.from_rows([[minute * MINUTE_MS, 1, 1, 1, 1, 1] for minute in present])
+        )
+        found = store.candles.gaps("binance", BTC, 0, 10 * MINUTE_MS)
+    assert found == [(first * MINUTE_MS, after * MINUTE_MS) for first, after in expected]

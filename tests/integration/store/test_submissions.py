@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import sqlalchemy as sa
 
 from app.inference.network import forecast_from
 from app.store.database import Database
@@ -114,11 +113,12 @@ def test_record__the_signed_bytes__come_back_exactly(database: Database, proved:
     )
 
 
-def test_record__a_second_transaction_for_one_chain__is_refused(database: Database, proved: Predict) -> None:
+def test_record__a_second_transaction_for_one_chain__is_not_stored(database: Database, proved: Predict) -> None:
     made = proved()
-    record(database, made, signed(1))
-    with pytest.raises(sa.exc.IntegrityError):
-        record(database, made, signed(2))
+    with database.unit_of_work() as store:
+        assert store.submissions.record(made.id, signed(1), 5)
+        assert not store.submissions.record(made.id, signed(2), 5)
+        assert store.submissions.of([made.id])[made.id].tx_hash == signed(1).tx_hash
 
 
 def test_unconfirmed__several__is_the_oldest(database: Database, proved: Predict) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 
-from app.candles.files import COLUMNS, check_candles, gaps, read_candles
+from app.candles.files import COLUMNS, check_candles, read_candles
 from app.errors import CandleFileInvalid
 from app.types import MINUTE_MS, Candles
 
@@ -202,19 +202,3 @@ def test_check_candles__complaint__names_source_and_time() -> None:
     bad = Candles.from_rows([[1_757_937_600_000, 1, 1, 1, 1, 1], [1_757_937_660_000, 1, 1, 1, 1, -1]])
     with pytest.raises(CandleFileInvalid, match=r"^kraken: row 1 \(2025-09-15T12:01:00Z\) has a negative volume$"):
         check_candles(bad, "kraken")
-
-
-@pytest.mark.parametrize(
-    ("present", "expected"),
-    [
-        ([0, 1, 2], []),
-        ([0, 2], [(1, 2)]),
-        ([0, 1, 5, 6, 8], [(2, 5), (7, 8)]),
-        ([], []),
-    ],
-)
-def test_gaps__missing_minutes__run_from_the_first_missing_to_the_next_present(
-    present: list[int], expected: list[tuple[int, int]]
-) -> None:
-    candles = Candles.from_rows([[minute * MINUTE_MS, 1, 1, 1, 1, 1] for minute in present])
-    assert gaps(candles) == [(first * MINUTE_MS, after * MINUTE_MS) for first, after in expected]

@@ -141,6 +141,23 @@ def test_next__a_proof_waits__is_stored_before_it_is_sent(
     assert [(one.prediction_id, one.raw) for one in seen if one] == [(made.id, chain.sent[0])]
 
 
+def test_next__another_process_was_first__sends_nothing(
+    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
+) -> None:
+    made, sign = proved(), chain.sign
+
+    def sign_too_late(verifier: str, proof: Proof) -> SignedTransaction:
+        with sqlite_database.unit_of_work() as store:
+            assert store.submissions.record(
+                made.id, SignedTransaction(chain.chain_id, verifier, "0x" + "ab" * 32, b""), 1
+            )
+        return sign(verifier, proof)
+
+    chain.sign = sign_too_late  # type: ignore[method-assign]
+    assert step.next() is SubmitOutcome.TAKEN
+    assert chain.sent == []
+
+
 def test_next__several_proofs_wait__sends_the_newest(
     make_step: Callable[..., SubmitStep], proved: Proved, sqlite_database: Database
 ) -> None:
