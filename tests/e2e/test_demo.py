@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -80,7 +81,6 @@ def test_verify__of_a_changed_bundle__exits_1_with_the_reason(
         (("demo", "--once", "--at", "yesterday"), "", "2025-09-15T12:00:00Z"),
         (("demo", "--once", "--candles", "nowhere.parquet"), "", "--at"),
         (("demo", "--once", "--candles", "nowhere.parquet", "--at", "2025-01-01"), "", "does not exist"),
-        (("train", "production", "--candles", "nowhere.csv", "--out", "m"), "", "does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -88,6 +88,14 @@ def test_bad_input__exits_2_with_one_line(veriregime: Run, arguments: tuple[str,
     done = veriregime(*arguments, stdin=stdin)
     assert done.returncode == 2
     assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_training__says_what_it_lacks(veriregime: Run) -> None:
+    done = veriregime("train", "production", "--candles", "nowhere.csv", "--out", "m")
+    assert done.returncode == 2
+    lacks = "does not exist" if importlib.util.find_spec("torch") else "pip install 'veriregime[train]'"
+    assert lacks in done.stderr
     assert "Traceback" not in done.stderr
 
 
