@@ -87,7 +87,9 @@ def _feeds(router: APIRouter, application: Application, reader: Reader) -> None:
             )
         state = f"{found.id}|{found.status}|{body.onchain}|{sorted(parts)}"
         response.headers["ETag"] = f'"{hashlib.sha256(state.encode()).hexdigest()[:24]}"'
-        response.headers["Cache-Control"] = _cache_until_next_tick(application, found)
+        response.headers["Cache-Control"] = _cache_control(
+            application, found, None if max_age is None else max_age - body.age_seconds
+        )
         if request.headers.get("if-none-match") == response.headers["ETag"]:
             return Response(status_code=304, headers=dict(response.headers))
         return body
@@ -241,12 +243,16 @@ def _includes(text: str) -> frozenset[str]:
 
 def _until_next_tick(application: Application) -> int:
     clock = application.clock
-    return max(1, round(clock.seconds_until(clock.last_minute_ms() + MINUTE_MS) + application.settings.settle_s))
+    return max(1, int(clock.seconds_until(clock.last_minute_ms() + MINUTE_MS) + application.settings.settle_s))
 
 
-def _cache_until_next_tick(application: Application, found: Prediction) -> str:
-    """Nothing new comes before the next tick once this minute's forecast is all the way through; until then it may."""
+def _cache_control(application: Application, found: Prediction, fresh_for_s: float | None) -> str:
+    """Nothing new comes before the next tick once this minute's forecast is all the way through; until then it may.
+
+    ``fresh_for_s`` is how long the answer stays within the caller's ``max_age``: a cache must not stretch that.
+    """
     last = Status.CONFIRMED if application.pipeline.target else Status.PROVED
     if found.window_end_ms < application.clock.last_minute_ms() or found.status is not last:
         return "no-cache"
-    return f"public, max-age={_until_next_tick(application)}"
+    seconds = _until_next_tick(application) if fresh_for_s is None else min(_until_next_tick(application), fresh_for_s)
+    return f"public, max-age={int(seconds)}"

@@ -67,6 +67,18 @@ def test_latest__older_than_the_caller_accepts__is_503_and_never_stale(client: T
     assert client.get(f"{FEED}/latest", params={"max_age": 3600}).status_code == 200
 
 
+def test_latest__in_a_cache__never_outlives_what_the_caller_accepts(
+    client: TestClient, app: Application, confirmed: Prediction
+) -> None:
+    age = client.get(f"{FEED}/latest").json()["age_seconds"]
+    headers = client.get(f"{FEED}/latest", params={"max_age": age + 5}).headers["cache-control"]
+    if confirmed.window_end_ms == app.clock.last_minute_ms():
+        assert headers.startswith("public, max-age=")
+        assert int(headers.rpartition("=")[2]) <= 5
+    else:  # a newer window is due: nothing may be kept
+        assert headers == "no-cache"
+
+
 @pytest.mark.parametrize(
     ("path", "status", "kind", "words"),
     [
