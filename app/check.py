@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 
-from app.candles.venue import Venue
 from app.chain.compiler import node_tool
 from app.clock import wall_ms
 from app.errors import Misconfigured, OracleError
@@ -17,7 +17,7 @@ from app.inference.release import load_models
 from app.proving.pool import ProverPool
 from app.settings import Settings, parse_feed
 from app.web.server import listen
-from app.wiring import model_for, open_database
+from app.wiring import model_for, open_database, open_venue
 
 _MAX_SKEW_MS = 2_000
 
@@ -77,11 +77,8 @@ def _keys(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    database = open_database(settings)
-    try:
+    with closing(open_database(settings)) as database:
         current, newest = database.revisions()
-    finally:
-        database.close()
     if current is None:
         return f"{database.name} is new: its schema is made at the first start"
     if current != newest:
@@ -99,12 +96,8 @@ def _port(settings: Settings) -> str:
 def _venues(settings: Settings) -> str:
     words = []
     for name in settings.venues:
-        url = settings.venue_urls.get(name)
-        venue = Venue(name, base_url=str(url) if url else None, timeout_s=settings.venue_timeout_s)
-        try:
+        with closing(open_venue(settings, name)) as venue:
             skew_ms = venue.time_ms() - wall_ms()
-        finally:
-            venue.close()
         if abs(skew_ms) > _MAX_SKEW_MS and not settings.venue_clock:
             raise Misconfigured(
                 f"{name}'s clock is {skew_ms / 1000:+.1f} s from this machine's: set the clock (NTP), or "

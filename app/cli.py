@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,15 +97,13 @@ def demo(
 
     settings = _settings(port=port)
     market = _market(candles, at, seed, speed)
-    if not once:
-        if as_json:
-            raise typer.BadParameter("--json goes with --once")
-        with history_progress() as progress:
-            run_demo(settings, market, progress)
-        return
+    if as_json and not once:
+        raise typer.BadParameter("--json goes with --once")
     with history_progress() as progress:
-        result = run_once(settings, market, progress)
-    _print_forecast(result, as_json)
+        if once:
+            _print_forecast(run_once(settings, market, progress), as_json)
+        else:
+            run_demo(settings, market, progress)
 
 
 @cli.command()
@@ -197,12 +196,9 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Schema revision.")] = 
     """Bring the database to the newest schema (or the one named)."""
     from app.wiring import open_database
 
-    database = open_database(_settings())
-    try:
+    with closing(open_database(_settings())) as database:
         database.upgrade(revision)
         print(f"{database.name}: schema {database.revisions()[0]}")
-    finally:
-        database.close()
 
 
 @db.command()
@@ -210,11 +206,8 @@ def status() -> None:
     """The schema's revision. Exit code 1 when it is not the newest."""
     from app.wiring import open_database
 
-    database = open_database(_settings())
-    try:
+    with closing(open_database(_settings())) as database:
         current, newest = database.revisions()
-    finally:
-        database.close()
     print(f"{database.name}: schema {current}, newest {newest}")
     if current != newest:
         raise typer.Exit(1)

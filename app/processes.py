@@ -61,9 +61,11 @@ def running(command: Sequence[str], announces: str) -> Iterator[str]:
 
 
 def _ready(process: subprocess.Popen[str], announces: str) -> str | None:
-    late = threading.Timer(_START_LIMIT_S, process.kill)
+    assert process.stdin is not None  # noqa: S101  see the caller
+    assert process.stdout is not None  # noqa: S101
+    # By its leash, not by a signal: that would end the leash and leave the program.
+    late = threading.Timer(_START_LIMIT_S, process.stdin.close)
     late.start()
-    assert process.stdout is not None  # noqa: S101  see the caller
     try:
         for line in process.stdout:
             if line.startswith(announces):

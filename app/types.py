@@ -24,6 +24,7 @@ SCALAR_FIELD = 21888242871839275222246405745257275088548364400416034343698204186
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 ModelId = NewType("ModelId", str)
 """SHA-256 (hex, no prefix) of a model's canonical manifest."""
@@ -266,6 +267,13 @@ class ProofJob:
     observation: tuple[int, ...]
     network_outputs: tuple[float, ...]
     attempt: int
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    LEASED = "leased"
+    DONE = "done"
+    FAILED = "failed"
 
 
 class SubmissionState(StrEnum):

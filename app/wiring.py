@@ -69,7 +69,7 @@ def application(
         database.upgrade()
         models = load_models(settings.models_dir)
         pool = stack.enter_context(ProverPool(settings.prover_workers, settings.proof_time_limit_s))
-        venues = tuple(_venue(settings, name) for name in settings.venues)
+        venues = tuple(open_venue(settings, name) for name in settings.venues)
         for venue in venues:
             stack.callback(venue.close)
         clock = clock or _clock(settings, venues)
@@ -154,7 +154,8 @@ def _served(
     )
 
 
-def _venue(settings: Settings, name: str) -> Venue:
+def open_venue(settings: Settings, name: str) -> Venue:
+    """The venue at the address of the settings; close it after use."""
     url = settings.venue_urls.get(name)
     return Venue(name, base_url=str(url) if url else None, timeout_s=settings.venue_timeout_s)
 

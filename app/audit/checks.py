@@ -11,7 +11,7 @@ import numpy as np
 
 from app.audit.bundle import Bundle, instance_word, window_start_ms
 from app.candles.files import check_candles
-from app.errors import BadInput, OracleError, ProvingFailed
+from app.errors import BadInput, OracleError
 from app.features.variation import VariationSpec, candles_digest, observe
 from app.inference.network import Network, dequantise, disagreement, forecast_from
 from app.inference.release import ReleasedModel, model_by_id
@@ -175,11 +175,7 @@ class _Audit:
             raise _DoesNotHoldError("the commitment is not the one of this observation")
 
     def _check_proof(self) -> None:
-        try:
-            holds = self._pool.verify(self.keys, self._proof, self._bundle.outputs)
-        except ProvingFailed as error:
-            raise _DoesNotHoldError(f"the proof could not be checked: {error}") from error
-        if not holds:
+        if not self._pool.verify(self.keys, self._proof, self._bundle.outputs):
             raise _DoesNotHoldError("the proof does not verify")
 
     def _check_id(self) -> None:

@@ -9,7 +9,7 @@ import requests
 from eth_account import Account
 from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
-from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception
 
 from app.chain.compiler import Contract
 from app.errors import ChainError, ChainUnavailable, Misconfigured, SimulationReverted, TransactionFailed
@@ -77,14 +77,20 @@ class Chain:
         )
 
     def send(self, raw: bytes) -> None:
-        """Hand a signed transaction to the chain. Raises `TransactionFailed` when the chain will never take it."""
+        """Hand a signed transaction to the chain.
+
+        Raises `TransactionFailed` when the chain will never take it, because its nonce is used up, and another
+        `ChainError` when it does not take it now.
+        """
         try:
             _reached(lambda: self._web3.eth.send_raw_transaction(raw))
-        except Web3RPCError as error:
+        except ChainError as error:
             words = str(error).lower()
             if "already known" in words or "already imported" in words:
                 return
-            raise TransactionFailed(f"the chain does not take the transaction: {_short(error)}") from error
+            if "nonce too low" in words:
+                raise TransactionFailed(f"another transaction took this one's place: {error}") from error
+            raise
 
     def receipt(self, tx_hash: str) -> Receipt | None:
         """What became of a transaction; none while it is not in a block."""
@@ -125,10 +131,10 @@ def refuse_development_srs(keys: Keys, chain_id: int, testnets: tuple[int, ...])
 
 
 def _reached(ask: Callable[[], _T]) -> _T:
-    """Translate an endpoint that is away; what the chain itself says passes through."""
+    """Translate an endpoint that is away or refuses; "reverted" and "not found" are answers and pass through."""
     try:
         return ask()
-    except (ContractLogicError, TransactionNotFound, Web3RPCError):
+    except (ContractLogicError, TransactionNotFound):
         raise
     except (requests.RequestException, ConnectionError, TimeoutError) as error:
         raise ChainUnavailable(f"the chain's RPC endpoint does not answer: {type(error).__name__}") from error

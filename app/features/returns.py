@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from app.types import MINUTE_MS, Candles, FloatArray, IntArray
+from app.types import MINUTE_MS, BoolArray, Candles, FloatArray, IntArray
 
 NANO = 1_000_000_000
 """Returns are counted in billionths: a typical minute is a few hundred thousand."""
@@ -34,18 +34,25 @@ def log_ratio(now: FloatArray, before: FloatArray) -> FloatArray:
     return result
 
 
-def absolute_returns(candles: Candles, start_ms: int, end_ms: int) -> IntArray:
-    """|ln(close_t / close_{t−1})| in nano units for each minute of ``[start_ms, end_ms)``, int64 of shape (minutes,).
+def signed_returns(candles: Candles, start_ms: int, end_ms: int) -> tuple[IntArray, BoolArray]:
+    """ln(close_t / close_{t−1}) in nano units for each minute of ``[start_ms, end_ms)``, and which of them are known.
 
-    A minute has a return only when its own candle and the one of the minute before are both there; otherwise it is
-    `MISSING`.
+    Shapes (minutes,), int64 with 0 where unknown. A minute has a return only when its own candle and the one of the
+    minute before are both there.
     """
     minutes = (end_ms - start_ms) // MINUTE_MS
     closes = np.full(minutes + 1, np.nan)
     part = candles.between(start_ms - MINUTE_MS, end_ms)
     closes[(part.open_time_ms - start_ms) // MINUTE_MS + 1] = part.close
-    size = np.rint(np.abs(log_ratio(closes[1:], closes[:-1])) * NANO)
-    return np.where(np.isnan(size), MISSING, size).astype(np.int64)
+    returns = np.rint(log_ratio(closes[1:], closes[:-1]) * NANO)
+    known = ~np.isnan(returns)
+    return np.where(known, returns, 0).astype(np.int64), known
+
+
+def absolute_returns(candles: Candles, start_ms: int, end_ms: int) -> IntArray:
+    """The size of each of `signed_returns`, int64 of shape (minutes,), `MISSING` where it is not known."""
+    returns, known = signed_returns(candles, start_ms, end_ms)
+    return np.where(known, np.abs(returns), MISSING)
 
 
 def median_returns(by_venue: Mapping[str, IntArray], quorum: int) -> IntArray:

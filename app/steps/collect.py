@@ -37,7 +37,9 @@ class Collector:
         symbol = served.feed.symbol
         present = self._present(served, start_ms, window_end_ms)
         with self._database.unit_of_work(write=False) as store:
-            candles = {name: store.candles.between(name, symbol, start_ms, window_end_ms) for name in present}
+            stored = {name: store.candles.between(name, symbol, start_ms, window_end_ms) for name in present}
+        # A venue without a single return has no part in the window, nor in its bundle.
+        candles = {name: part for name, part in stored.items() if len(part) > 1}
         return Window(feed=served.feed, end_ms=window_end_ms, candles=candles)
 
     def _present(self, served: ServedFeed, start_ms: int, end_ms: int) -> list[str]:

@@ -84,7 +84,8 @@ class ProofStep:
         with self._database.unit_of_work() as store:
             for owner in store.jobs.owners():
                 if not is_alive(owner):
-                    log.info("taking up %d unfinished proof(s) of %s", store.jobs.free(owner), owner)
+                    freed = store.jobs.free(owner)
+                    log.info("taking up %d unfinished proof(s) of %s", freed, owner)
 
     def _served(self, job: ProofJob) -> ServedFeed:
         served = self._feeds.get(job.feed)

@@ -7,22 +7,14 @@ a job, so a proof is recorded once. Times here are of the wall clock: a lease is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import sqlalchemy as sa
 
 from app.store.predictions import set_status
 from app.store.tables import predictions, proof_jobs, proofs
-from app.types import Forecast, PredictionId, Proof, ProofJob, Status
+from app.types import Forecast, JobState, PredictionId, Proof, ProofJob, Status
 
 _RETRY_PAUSE_MS = 1_000
-
-
-class JobState(StrEnum):
-    QUEUED = "queued"
-    LEASED = "leased"
-    DONE = "done"
-    FAILED = "failed"
 
 
 class ProofJobs:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.store.dialect import insert_new
 from app.store.tables import predictions, proof_jobs, proofs
-from app.types import PROVED_STATES, ModelId, Prediction, PredictionId, Proof, Regime, Status
+from app.types import PROVED_STATES, JobState, ModelId, Prediction, PredictionId, Proof, Regime, Status
 
 
 class Predictions:
@@ -40,7 +40,7 @@ class Predictions:
             job = {
                 "prediction_id": new.id,
                 "window_end_ms": new.window_end_ms,
-                "state": "queued",
+                "state": JobState.QUEUED,
                 "attempts": 0,
                 "wait_until_ms": 0,
             }

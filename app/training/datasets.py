@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import CandleFileInvalid
-from app.features.returns import NANO, absolute_returns, log_ratio
+from app.features.returns import MISSING, NANO, signed_returns
 from app.features.variation import INPUTS, VARIATION_INPUTS, WINDOW_MINUTES, VariationSpec, quantise, variation_means
-from app.types import MINUTE_MS, MINUTES_PER_YEAR, Candles, FloatArray, IntArray, iso
+from app.types import MINUTE_MS, MINUTES_PER_YEAR, BoolArray, Candles, FloatArray, IntArray, iso
 
 HORIZON_MINUTES = 240
 THRESHOLD = 0.0005
@@ -26,7 +26,6 @@ LEAST_SAMPLES = 100
 CHUNK = 20_000
 """Windows worked on at once: their means take 30 MB instead of gigabytes."""
 
-BoolArray = npt.NDArray[np.bool_]
 Observations = npt.NDArray[np.int16]
 
 
@@ -119,17 +118,9 @@ def is_high(volatility: FloatArray) -> BoolArray:
 def series_of(candles: Candles) -> Series:
     """The candles' returns on a grid without holes."""
     start_ms = int(candles.open_time_ms[0])
-    end_ms = int(candles.open_time_ms[-1]) + MINUTE_MS
-    closes = np.full((end_ms - start_ms) // MINUTE_MS + 1, np.nan)
-    closes[(candles.open_time_ms - start_ms) // MINUTE_MS + 1] = candles.close
-    returns = np.rint(log_ratio(closes[1:], closes[:-1]) * NANO)
-    present = ~np.isnan(returns)
-    return Series(
-        start_ms=start_ms,
-        absolute=absolute_returns(candles, start_ms, end_ms),
-        signed=np.where(present, returns, 0).astype(np.int64),
-        present=present,
-    )
+    signed, present = signed_returns(candles, start_ms, int(candles.open_time_ms[-1]) + MINUTE_MS)
+    absolute = np.where(present, np.abs(signed), MISSING)
+    return Series(start_ms=start_ms, absolute=absolute, signed=signed, present=present)
 
 
 def volatility(series: Series, ends: IntArray, minutes: int) -> tuple[FloatArray, IntArray]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from app.training.datasets import BoolArray, Samples, is_high
-from app.types import MINUTES_PER_YEAR, FloatArray, IntArray
+from app.training.datasets import Samples, is_high
+from app.types import MINUTES_PER_YEAR, BoolArray, FloatArray, IntArray
 
 ECE_BINS = 10
 DIGITS = 6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.chain.anvil import CHAIN_ID, KEY
+from app.chain.anvil import CHAIN_ID, KEY, running_anvil
 from app.chain.compiler import compile_contract, node_tool
 from app.chain.verifier import Chain, refuse_development_srs
 from app.errors import ChainError, ChainUnavailable, Misconfigured, SimulationReverted, ToolMissing, TransactionFailed
@@ -70,6 +70,15 @@ def test_transaction_sent_again_after_it_was_mined__is_refused(app: Application,
         submission = store.submissions.of([confirmed.id])[confirmed.id]
     with pytest.raises(TransactionFailed, match="nonce"):
         app.pipeline.target.chain.send(submission.raw)
+
+
+def test_account_without_funds__may_send_again_once_it_has_some(settings: Settings, proof: Proof) -> None:
+    with running_anvil(settings.contracts_dir) as url:
+        poor = Chain(url, "0x" + "17" * 32)
+        signed = poor.sign("0x000000000000000000000000000000000000dEaD", proof)
+        with pytest.raises(ChainError, match=r"(?i)insufficient funds") as caught:
+            poor.send(signed.raw)
+    assert not isinstance(caught.value, TransactionFailed)
 
 
 def test_receipt_of_an_unknown_transaction__is_none(app: Application) -> None:

@@ -237,3 +237,11 @@ def test_progress__is_told_after_each_page(
     collector = Collector(sqlite_database, late_candle_s=0, progress=lambda *page: told.append(page))
     collector.window(serve(venue), window_end_ms)
     assert told == [("binance", done, CANDLES_NEEDED) for done in (4_000, 8_000, CANDLES_NEEDED)]
+
+
+def test_window__venue_without_a_return__has_no_part_in_it(
+    collector: Collector, make_venue: Callable[..., Venue], venue: Venue, serve: Serve, window_end_ms: int
+) -> None:
+    silent = make_venue(Candles.from_rows([]), name="kraken")
+    window = collector.window(serve(venue, silent), window_end_ms)
+    assert list(window.candles) == ["binance"]
