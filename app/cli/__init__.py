@@ -5,7 +5,6 @@ Exit code 0 is success, 1 a negative answer, 2 bad usage or a failed step with o
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from contextlib import closing
@@ -16,12 +15,12 @@ import typer
 from pydantic import ValidationError
 
 from app import __version__, logs
+from app.cli.training import JsonFlag, evaluate, print_json, time_option, train
 from app.errors import (
     BundleMalformed,
     BundleOutOfForm,
     OracleError,
     SrsUnavailable,
-    ToolMissing,
     UnknownFeed,
 )
 from app.progress import history_progress
@@ -38,11 +37,9 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 db = typer.Typer(help="The database schema.", no_args_is_help=True)
-train = typer.Typer(help="Train and release models (needs the `train` extra).", no_args_is_help=True)
 cli.add_typer(db, name="db")
 cli.add_typer(train, name="train")
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+cli.command()(evaluate)
 
 
 def main() -> None:
@@ -165,7 +162,7 @@ def verify(
         with ProverPool(1, settings.proof_time_limit_s) as pool:
             verdict = Auditor(models, pool, settings.var_dir).verify(parsed)
     if as_json:
-        _print_json(
+        print_json(
             {"holds": verdict.holds, "failed": verdict.failed, "reason": verdict.reason, "checks": verdict.checks}
         )
     elif verdict.holds:
@@ -183,7 +180,7 @@ def check(as_json: JsonFlag = False) -> None:
 
     findings = check_installation(_settings())
     if as_json:
-        _print_json([{"subject": f.subject, "level": f.level, "detail": f.detail} for f in findings])
+        print_json([{"subject": f.subject, "level": f.level, "detail": f.detail} for f in findings])
     else:
         for finding in findings:
             print(f"{finding.level:8} {finding.subject:10} {finding.detail}")
@@ -213,46 +210,16 @@ def status() -> None:
         raise typer.Exit(1)
 
 
-@train.command()
-def production(
-    candles: Annotated[Path, typer.Option(help="One-minute candles, .parquet or .csv.")],
-    out: Annotated[Path | None, typer.Option(help="Model folder to write; models/NAME by default.")] = None,
-    name: Annotated[str, typer.Option(help="Of the model.")] = "btc-usdt-4h-v1",
-    seed: Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="A slice of the data and a few epochs: for tests.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the model folder if it exists.")] = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Train the production student, compile its circuit and release it with its manifest and model card."""
-    try:
-        from app.training.production import train_production
-    except ModuleNotFoundError as error:
-        raise ToolMissing(f"{error.name} is not installed: pip install 'veriregime[train]'") from error
-    target = out or _settings().models_dir / name
-    manifest = train_production(
-        candles, target, name=name, seed=seed, quick=quick, force=force, say=lambda line: print(line, file=sys.stderr)
-    )
-    if as_json:
-        _print_json(manifest)
-    else:
-        print(f"released {target}")
-
-
 def _settings(port: int | None = None) -> Settings:
     return Settings() if port is None else Settings(port=port)
 
 
 def _market(candles: Path | None, at: str | None, seed: int, speed: float) -> MarketOptions:
     from app.demo import MarketOptions
-    from app.types import parse_time
 
     if at is None and candles is not None:
         raise typer.BadParameter("--candles also needs --at, a time within the file")
-    try:
-        at_ms = None if at is None else parse_time(at)
-    except ValueError as error:
-        raise typer.BadParameter(f"--at: {error}") from None
-    return MarketOptions(candles=candles, at_ms=at_ms, seed=seed, speed=speed)
+    return MarketOptions(candles=candles, at_ms=time_option("--at", at), seed=seed, speed=speed)
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -284,7 +251,7 @@ def _bring_srs(source: Path, folder: Path) -> None:
 
 def _print_forecast(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     prediction = result["prediction"]
     print(f"{prediction['feed']} at {prediction['window_end']}: {prediction['regime']} volatility")
@@ -293,11 +260,3 @@ def _print_forecast(result: dict[str, Any], as_json: bool) -> None:
     if "tx_hash" in result:
         print(f"  accepted on chain for {result['verify_gas']:,} gas in transaction {result['tx_hash']}")
     print(f"  check it yourself: veriregime verify {result['bundle']}")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,121 @@
+"""``veriregime train …`` and ``evaluate``: the offline commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.errors import ToolMissing
+from app.settings import Settings
+from app.types import parse_time
+
+train = typer.Typer(help="Train and release models (needs the `train` extra, but for `fetch`).", no_args_is_help=True)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+CandleFile = Annotated[Path, typer.Option(help="One-minute candles, .parquet or .csv.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same machine: same bytes.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A slice of the data and a few epochs: for tests.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the folder if it exists.")]
+
+
+@train.command()
+def production(
+    candles: CandleFile,
+    out: Annotated[Path | None, typer.Option(help="Model folder to write; models/NAME by default.")] = None,
+    name: Annotated[str, typer.Option(help="Of the model.")] = "btc-usdt-4h-v1",
+    seed: Seed = 0,
+    quick: Quick = False,
+    force: Force = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train the production student, compile its circuit and release it with its manifest and model card."""
+    with _offline():
+        from app.training.production import train_production
+
+        target = out or Settings().models_dir / name
+        manifest = train_production(candles, target, name=name, seed=seed, quick=quick, force=force, say=_say)
+    if as_json:
+        print_json(manifest)
+    else:
+        print(f"released {target}")
+
+
+@train.command()
+def classic(
+    candles: CandleFile,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; VAR_DIR/classic by default.")] = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    force: Force = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Reproduce the original experiment: CNN teacher, distilled MLP, their report beside the original's figures."""
+    with _offline():
+        from app.training.classic import train_classic
+
+        settings = Settings()
+        target = out or settings.var_dir / "classic"
+        report = train_classic(
+            candles, target, kept=settings.var_dir / "training", seed=seed, quick=quick, force=force, say=_say
+        )
+    if as_json:
+        print_json(report.record)
+    else:
+        print(report.text)
+
+
+@train.command()
+def fetch(
+    symbol: Annotated[str, typer.Argument(help="Such as BTC/USDT.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write, or to go on with.")],
+    start: Annotated[str, typer.Option("--from", help="First minute, such as 2021-01-01 or 2021-01-01T00:00:00Z.")],
+    end: Annotated[str | None, typer.Option("--to", help="Exclusive; the last closed minute by default.")] = None,
+    venue: Annotated[str, typer.Option(help="As ccxt calls it.")] = "binance",
+) -> None:
+    """Download candles from a venue into a candle file. Interrupted, it goes on where it stopped."""
+    raise NotImplementedError
+
+
+def evaluate(
+    candles: CandleFile,
+    start: Annotated[str | None, typer.Option("--from", help="First window end, such as 2025-10-01.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Exclusive end of the windows.")] = None,
+    model: Annotated[str | None, typer.Option(help="A released model's name; the only one by default.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Judge a released model on a candle file, beside the baselines that need no training."""
+    raise NotImplementedError
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def time_option(name: str, value: str | None) -> int | None:
+    """An option's time in ms UTC; a bad one is bad usage."""
+    try:
+        return None if value is None else parse_time(value)
+    except ValueError as error:
+        raise typer.BadParameter(f"{name}: {error}") from None
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """What every training has in common: a missing extra is named, and Ctrl-C says how to go on."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ToolMissing(f"{error.name} is not installed: pip install 'veriregime[train]'") from error
+    except KeyboardInterrupt:
+        _say("interrupted: what is finished is kept, run the same command again to go on")
+        raise typer.Exit(130) from None
