@@ -23,6 +23,8 @@ HORIZON_MINUTES = 240
 THRESHOLD = 0.0005
 """Standard deviation of one-minute log returns from which the next four hours count as high."""
 LEAST_SAMPLES = 100
+PAST_MINUTES = (60, 240, 1440, WINDOW_MINUTES)
+"""What persistence (an hour, four hours) and HAR-RV (four hours, a day, a week) look back on."""
 CHUNK = 20_000
 """Windows worked on at once: their means take 30 MB instead of gigabytes."""
 
@@ -75,7 +77,7 @@ class Samples:
     """Windows of one period with what came after them.
 
     ``end_ms`` int64 (n,), ``observations`` int16 (n, 192) at the circuit's input scale, ``volatility`` float64 (n,) the
-    deviation of the next `HORIZON_MINUTES` one-minute log returns, ``past`` the same of the last 60 and 240 minutes,
+    deviation of the next `HORIZON_MINUTES` one-minute log returns, ``past`` the same of the last `PAST_MINUTES`,
     ``left_out`` how many windows serving would refuse for gaps, or have a gap in their future.
     """
 
@@ -167,14 +169,17 @@ def fit_spec(series: Series, ends: IntArray, *, clip: float, input_scale: int) -
     return VariationSpec(mean=mean, deviation=deviation, clip=clip, input_scale=input_scale)
 
 
-def samples(series: Series, period: Period, spec: VariationSpec, *, every: int) -> Samples:
+def samples(series: Series, period: Period, spec: VariationSpec, *, every: int, to_train: bool = True) -> Samples:
     """The period's usable windows, ``every`` minutes apart, as inputs and labels.
 
-    Raises `CandleFileInvalid` when there are too few, or when they are all of one class.
+    Raises `CandleFileInvalid` when there are too few, or, where something is to be learnt from them, when they are all
+    of one class. A window after which the price stands still has no volatility to forecast and is left out.
     """
     ends, left_out = usable_ends(series, period, every)
     ahead = volatility(series, ends + HORIZON_MINUTES, HORIZON_MINUTES)[0]
-    _check_samples(series, period, ends, ahead)
+    moving = ahead > 0
+    ends, ahead, left_out = ends[moving], ahead[moving], left_out + int((~moving).sum())
+    _check_samples(series, period, ends, ahead, to_train=to_train)
     observations = np.empty((len(ends), INPUTS), dtype=np.int16)
     done = 0
     for part, means, _ in _chunks(series, ends):
@@ -184,7 +189,7 @@ def samples(series: Series, period: Period, spec: VariationSpec, *, every: int) 
         end_ms=series.time_ms(ends),
         observations=observations,
         volatility=ahead,
-        past={minutes: volatility(series, ends, minutes)[0] for minutes in (60, 240)},
+        past={minutes: volatility(series, ends, minutes)[0] for minutes in PAST_MINUTES},
         left_out=left_out,
     )
 
@@ -219,7 +224,7 @@ def _split(series: Series, validation: int, test: int, *, least_days: int) -> Sp
     return parts
 
 
-def _check_samples(series: Series, period: Period, ends: IntArray, ahead: FloatArray) -> None:
+def _check_samples(series: Series, period: Period, ends: IntArray, ahead: FloatArray, *, to_train: bool) -> None:
     between = f"between {iso(int(series.time_ms(period.start)))} and {iso(int(series.time_ms(period.end)))}"
     if len(ends) < LEAST_SAMPLES:
         raise CandleFileInvalid(
@@ -227,12 +232,10 @@ def _check_samples(series: Series, period: Period, ends: IntArray, ahead: FloatA
             f"them; {LEAST_SAMPLES} are needed"
         )
     share = float(is_high(ahead).mean())
-    if share in (0.0, 1.0):
+    if to_train and share in (0.0, 1.0):
         raise CandleFileInvalid(
             f"{between} every window is {'high' if share else 'low'}: there is nothing to tell apart"
         )
-    if not (ahead > 0).all():
-        raise CandleFileInvalid(f"{between} the price stands still for four hours, whose volatility has no logarithm")
 
 
 def _chunks(series: Series, ends: IntArray) -> Iterator[tuple[IntArray, FloatArray, Any]]:
