@@ -128,7 +128,8 @@ def series_of(candles: Candles) -> Series:
 def volatility(series: Series, ends: IntArray, minutes: int) -> tuple[FloatArray, IntArray]:
     """Population deviation of the log returns in the ``minutes`` before each end, and how many there were.
 
-    Shapes (n,). Deviation is 0 where there is no return at all. Exact until the last division: the sums are integers.
+    Shapes (n,). Deviation is 0 where there is no return at all. The sums are integers and exact; only a week's squares
+    times their number would not fit, so the last steps are floating point.
     """
     count = np.concatenate(([0], np.cumsum(series.present)))
     total = np.concatenate(([0], np.cumsum(series.signed)))
@@ -136,8 +137,9 @@ def volatility(series: Series, ends: IntArray, minutes: int) -> tuple[FloatArray
     n = count[ends] - count[ends - minutes]
     first = total[ends] - total[ends - minutes]
     second = squares[ends] - squares[ends - minutes]
-    spread = np.sqrt((n * second - first**2).astype(np.float64))
-    return spread / np.maximum(n, 1) / NANO, n
+    known = np.maximum(n, 1).astype(np.float64)
+    variance = second / known - (first / known) ** 2
+    return np.sqrt(np.maximum(variance, 0.0)) / NANO, n
 
 
 def usable_ends(series: Series, period: Period, every: int) -> tuple[IntArray, int]:
