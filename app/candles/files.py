@@ -1,7 +1,7 @@
 """Recorded candles from a parquet or CSV file: refused with a reason unless they are what they claim to be.
 
-Columns: ``open_time`` (ms UTC), ``open, high, low, close, volume``. Gaps are allowed and reported; anything else that
-would put a wrong number into a window is not.
+Columns: ``open_time`` (ms UTC, or a timestamp), ``open, high, low, close, volume``. A minute may be absent: what uses
+the candles states how long a gap it bears. Anything else that would put a wrong number into a window is refused.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ def read_candles(path: Path) -> Candles:
     table = _read_table(path)
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
-        raise CandleFileInvalid(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}")
+        found = ", ".join(table.column_names)[:120] or "none"
+        raise CandleFileInvalid(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}, but has {found}")
     twice = [name for name in COLUMNS if table.column_names.count(name) > 1]
     if twice:
         raise CandleFileInvalid(f"{path} has the column {twice[0]!r} more than once")
-    columns = [_column(path, table, name) for name in COLUMNS]
-    open_time = columns[0]
+    open_time, *others = (_column(path, table, name) for name in COLUMNS)
     if np.any(open_time != np.floor(open_time)):
         raise CandleFileInvalid(f"{path}: open_time must be whole milliseconds UTC")
-    candles = Candles(open_time.astype(np.int64), *columns[1:])
+    # Beyond int64 there is no telling one wrong time from another.
+    far_ms = float(2**62)
+    candles = Candles(np.clip(open_time, -far_ms, far_ms).astype(np.int64), *others)
     check_candles(candles, str(path))
     return candles
 
@@ -53,7 +55,10 @@ def check_candles(candles: Candles, source: str) -> None:
     foreign = (times < FIRST_TIME_MS) | (times >= END_OF_TIME_MS)
     if foreign.any():
         row = int(np.argmax(foreign))
-        raise CandleFileInvalid(f"{source}: row {row}: open_time {times[row]} is not a time in milliseconds UTC")
+        raise CandleFileInvalid(
+            f"{source}: row {row}: open_time {times[row]} is not a time in milliseconds UTC"
+            f"{_other_unit(int(times[row]))}"
+        )
     complaints = (
         (candles.open_time_ms % MINUTE_MS != 0, "is not on a whole minute (one-minute candles, ms UTC)"),
         (np.append(False, steps < 0), "is earlier than the row before it: sort the file by open_time"),
@@ -77,12 +82,15 @@ def check_candles(candles: Candles, source: str) -> None:
 
 
 def _read_table(path: Path) -> Any:
-    if not path.is_file():
-        raise CandleFileInvalid(f"{path} does not exist")
     try:
+        if path.is_dir():
+            raise CandleFileInvalid(f"{path} is a folder, not a candle file")
+        if not path.is_file():
+            raise CandleFileInvalid(f"{path} does not exist")
         match path.suffix.lower():
             case ".parquet":
-                return pa_parquet.read_table(path)
+                # Columns come from the file alone, not from folders named like key=value.
+                return pa_parquet.read_table(path, partitioning=None)
             case ".csv":
                 return pa_csv.read_csv(path)
     except (pa.ArrowException, OSError) as error:
@@ -92,16 +100,34 @@ def _read_table(path: Path) -> Any:
 
 def _column(path: Path, table: Any, name: str) -> np.ndarray[Any, Any]:
     column = table.column(name)
+    if name == "open_time" and pa.types.is_timestamp(column.type):
+        column = _milliseconds(path, column)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise CandleFileInvalid(f"{path}: column {name} holds {column.type}, not numbers")
+        raise CandleFileInvalid(f"{path}: column {name} holds {column.type}, not integers or floats: convert it")
     values = np.asarray(column.to_numpy(), dtype=np.float64)
     bad = ~np.isfinite(values)
     if bad.any():
         raise CandleFileInvalid(
-            f"{path}: column {name} has {int(bad.sum())} empty or NaN values, the first in row "
+            f"{path}: column {name} has {int(bad.sum())} empty, NaN or infinite values, the first in row "
             f"{int(np.argmax(bad))}: leave such minutes out, gaps are understood"
         )
     return values
+
+
+def _milliseconds(path: Path, column: Any) -> Any:
+    """Timestamps, UTC where they name no zone, as ms."""
+    try:
+        return column.cast(pa.timestamp("ms", column.type.tz)).cast(pa.int64())
+    except pa.ArrowException as error:
+        raise CandleFileInvalid(f"{path}: open_time must be whole milliseconds UTC: {_first_line(error)}") from error
+
+
+def _other_unit(time: int) -> str:
+    """A guess for people at what a time that is not in milliseconds is in."""
+    for unit, as_ms in (("seconds", time * 1_000), ("microseconds", time // 1_000), ("nanoseconds", time // 1_000_000)):
+        if FIRST_TIME_MS <= as_ms < END_OF_TIME_MS:
+            return f": it looks like {unit}, convert it"
+    return ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +34,7 @@ class Venue:
 
     def __init__(self, name: str, *, base_url: str | None = None, timeout_s: float = 10) -> None:
         if name not in ccxt.exchanges:
-            raise Misconfigured(f"{name!r} is not a venue that ccxt knows: see VERIREGIME_VENUES")
+            raise Misconfigured(f"{name!r} is not a venue that ccxt knows: see VERIREGIME_VENUES, or --venue")
         self.name = name
         self._client: Any = getattr(ccxt, name)(
             {
@@ -46,7 +48,9 @@ class Venue:
         self._turn = threading.Lock()
 
     def time_ms(self) -> int:
-        """The venue's own clock."""
+        """The venue's own clock; this machine's for a venue that does not show its own."""
+        if not self._client.has["fetchTime"]:
+            return time.time_ns() // 1_000_000
         return int(self._call("its time", self._client.fetch_time))
 
     def pages(self, symbol: str, start_ms: int, end_ms: int) -> Iterator[Page]:
@@ -77,8 +81,11 @@ class Venue:
             raise VenueUnavailable(f"{self.name} answered without a list of markets: an error page, perhaps")
         if symbol not in self._client.markets:
             raise Misconfigured(
-                f"{self.name} does not list {symbol}: choose other VERIREGIME_FEEDS or VERIREGIME_VENUES"
+                f"{self.name} does not list {symbol}: choose another symbol or venue "
+                "(in the service, VERIREGIME_FEEDS and VERIREGIME_VENUES)"
             )
+        if "1m" not in (self._client.timeframes or {}):
+            raise Misconfigured(f"{self.name} has no one-minute candles: choose another venue")
 
     def _rows(self, symbol: str, start_ms: int, end_ms: int) -> list[list[float]]:
         limit = min(PAGE_MINUTES, (end_ms - start_ms) // MINUTE_MS)
@@ -100,7 +107,7 @@ class Venue:
             with self._turn:
                 return ask()
         except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
-            raise VenueUnavailable(f"{self.name} asks us to slow down", retry_after_s=60) from error
+            raise VenueUnavailable(f"{self.name} asks us to slow down", retry_after_s=self._asked_wait_s()) from error
         except ccxt.NetworkError as error:
             raise VenueUnavailable(f"{self.name} cannot be reached for {what}: {_short(error)}") from error
         except ccxt.BaseError as error:
@@ -108,6 +115,11 @@ class Venue:
         except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             # ccxt parses before it checks: an error page in place of JSON ends up here.
             raise VenueUnavailable(f"{self.name} answered {what} with something unreadable") from error
+
+    def _asked_wait_s(self) -> int:
+        """What the refusal says, else a minute: venues count requests by the minute."""
+        said = str((self._client.last_response_headers or {}).get("Retry-After", ""))
+        return int(said) if re.fullmatch("[0-9]{1,9}", said) else 60
 
     def _point_at(self, base_url: str) -> None:
         if self.name != "binance":
@@ -130,18 +142,18 @@ def _holds_an_empty_list(response: str | None) -> bool:
 def _checked(venue: str, row: Any) -> list[float]:
     """A candle row whose numbers can be trusted to be numbers."""
     try:
-        time, opened, high, low, close, volume = (float(value) for value in row)
+        opens_at, opened, high, low, close, volume = (float(value) for value in row)
     except (TypeError, ValueError) as error:
         raise VenueUnavailable(f"{venue} answered with a candle that is not six numbers") from error
-    numbers = all(math.isfinite(value) for value in (time, opened, high, low, close, volume))
+    numbers = all(math.isfinite(value) for value in (opens_at, opened, high, low, close, volume))
     if not (
         numbers
-        and time % MINUTE_MS == 0
+        and opens_at % MINUTE_MS == 0
         and 0 < low <= min(opened, close) <= max(opened, close) <= high
         and volume >= 0
     ):
         raise VenueUnavailable(f"{venue} answered with an impossible candle: {row}")
-    return [time, opened, high, low, close, volume]
+    return [opens_at, opened, high, low, close, volume]
 
 
 def _short(error: Exception) -> str:

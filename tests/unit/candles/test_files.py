@@ -13,9 +13,9 @@ import pytest
 
 from app.candles.files import COLUMNS, check_candles, read_candles
 from app.errors import CandleFileInvalid
-from app.types import MINUTE_MS, Candles
+from app.types import MINUTE_MS, Candles, iso
 
-Table = dict[str, list[Any]]
+Table = dict[str, Any]
 SUFFIXES = [".parquet", ".csv"]
 NAN = float("nan")
 
@@ -81,9 +81,11 @@ def test_read_candles__a_gap__is_allowed(table: Table, write: Callable[[Table, s
 @pytest.mark.parametrize(
     ("column", "row", "value", "reason"),
     [
-        ("close", 2, NAN, "column close has 1 empty or NaN values, the first in row 2"),
-        ("volume", 0, NAN, "column volume has 1 empty or NaN values, the first in row 0"),
-        ("high", 3, float("inf"), "column high has 1 empty or NaN values, the first in row 3"),
+        ("close", 2, NAN, "column close has 1 empty, NaN or infinite values, the first in row 2"),
+        ("volume", 0, NAN, "column volume has 1 empty, NaN or infinite values, the first in row 0"),
+        ("volume", 1, float("inf"), "column volume has 1 empty, NaN or infinite values, the first in row 1"),
+        ("low", 2, float("-inf"), "column low has 1 empty, NaN or infinite values, the first in row 2"),
+        ("high", 3, float("inf"), "column high has 1 empty, NaN or infinite values, the first in row 3"),
         ("low", 1, -1.0, "row 1 .* has a price that is not positive"),
         ("open", 1, 0.0, "row 1 .* has a price that is not positive"),
         ("high", 1, 1.0, "row 1 .* has a high or low that does not enclose open and close"),
@@ -101,7 +103,7 @@ def test_read_candles__one_wrong_number__is_refused_with_its_row(
 
 def test_read_candles__an_empty_cell__is_refused(table: Table, refusal: Callable[..., str]) -> None:
     table["close"][1] = None
-    assert "column close has 1 empty or NaN values, the first in row 1" in refusal(table)
+    assert "column close has 1 empty, NaN or infinite values, the first in row 1" in refusal(table)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +127,103 @@ def test_read_candles__times_with_a_fraction__are_refused(table: Table, refusal:
     assert "open_time must be whole milliseconds UTC" in refusal(table)
 
 
-def test_read_candles__times_in_seconds__are_refused(table: Table, refusal: Callable[..., str]) -> None:
-    table["open_time"] = [time // 1000 for time in table["open_time"]]
-    assert "is not a time in milliseconds UTC" in refusal(table)
+@pytest.mark.parametrize(
+    ("unit", "numerator", "denominator"),
+    [("seconds", 1, 1_000), ("microseconds", 1_000, 1), ("nanoseconds", 1_000_000, 1)],
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__times_in_another_unit__are_refused_by_its_name(
+    table: Table, refusal: Callable[..., str], suffix: str, unit: str, numerator: int, denominator: int
+) -> None:
+    table["open_time"] = [time * numerator // denominator for time in table["open_time"]]
+    reason = refusal(table, suffix)
+    assert f"is not a time in milliseconds UTC: it looks like {unit}, convert it" in reason
 
 
-def test_read_candles__times_in_microseconds__are_refused(table: Table, refusal: Callable[..., str]) -> None:
-    table["open_time"] = [time * 1000 for time in table["open_time"]]
-    assert "open_time" in refusal(table)
+@pytest.mark.parametrize("time", [0, -1, 2**63, 2**64 - 1, 1e300, -1e300], ids=str)
+def test_read_candles__time_that_is_none__is_refused(table: Table, refusal: Callable[..., str], time: float) -> None:
+    kind = np.uint64 if isinstance(time, int) and time > 0 else np.float64
+    reason = refusal({**table, "open_time": np.array([time, *table["open_time"][1:]], dtype=kind)})
+    assert re.search(r"row 0: open_time -?\d+ is not a time in milliseconds UTC", reason)
+
+
+@pytest.mark.parametrize("kind", [pa.uint64(), pa.float64(), pa.timestamp("ms"), pa.timestamp("us", "UTC")], ids=str)
+def test_read_candles__times_of_another_type__are_converted(
+    table: Table, write: Callable[..., Path], kind: pa.DataType
+) -> None:
+    times = table["open_time"]
+    table["open_time"] = pa.array(times, pa.timestamp("ms") if pa.types.is_timestamp(kind) else pa.int64()).cast(kind)
+    assert read_candles(write(table, ".parquet")).open_time_ms.tolist() == times
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_read_candles__datetime64__is_taken_as_utc(table: Table, write: Callable[..., Path], unit: str) -> None:
+    times = table["open_time"]
+    table["open_time"] = np.array(times, dtype="datetime64[ms]").astype(f"datetime64[{unit}]")
+    assert read_candles(write(table, ".parquet")).open_time_ms.tolist() == times
+
+
+def test_read_candles__timestamps_with_a_zone__are_the_same_moments(table: Table, write: Callable[..., Path]) -> None:
+    times = table["open_time"]
+    table["open_time"] = pa.array(times, pa.timestamp("ms", "America/New_York"))
+    assert read_candles(write(table, ".parquet")).open_time_ms.tolist() == times
+
+
+def test_read_candles__written_out_times_in_csv__are_understood(table: Table, write: Callable[..., Path]) -> None:
+    times = table["open_time"]
+    table["open_time"] = [iso(time).replace("T", " ").rstrip("Z") for time in times]
+    assert read_candles(write(table, ".csv")).open_time_ms.tolist() == times
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__timestamps_finer_than_milliseconds__are_refused(
+    table: Table, refusal: Callable[..., str], suffix: str
+) -> None:
+    finer = [np.datetime64(time, "ms").astype("datetime64[us]") + 1 for time in table["open_time"]]
+    table["open_time"] = np.array(finer) if suffix == ".parquet" else [str(time) for time in finer]
+    assert "open_time must be whole milliseconds UTC" in refusal(table, suffix)
+
+
+def test_read_candles__timestamp_that_is_empty__is_refused(table: Table, refusal: Callable[..., str]) -> None:
+    table["open_time"] = pa.array([*table["open_time"][:3], None], pa.timestamp("ms"))
+    assert "column open_time has 1 empty, NaN or infinite values, the first in row 3" in refusal(table)
+
+
+@pytest.mark.parametrize("kind", [pa.bool_(), pa.null(), pa.string(), pa.decimal128(12, 2), pa.date32()], ids=str)
+@pytest.mark.parametrize("column", ["open_time", "close", "volume"])
+def test_read_candles__column_of_no_numbers__is_refused_by_its_type(
+    table: Table, refusal: Callable[..., str], column: str, kind: pa.DataType
+) -> None:
+    table[column] = pa.nulls(4, kind)
+    assert f"column {column} holds {kind}, not integers or floats: convert it" in refusal(table)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__shuffled_rows__are_refused(table: Table, refusal: Callable[..., str], suffix: str) -> None:
+    shuffled = {name: [values[row] for row in (3, 0, 2, 1)] for name, values in table.items()}
+    assert "is earlier than the row before it: sort the file by open_time" in refusal(shuffled, suffix)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__capitalised_columns__are_refused_and_shown(
+    table: Table, refusal: Callable[..., str], suffix: str
+) -> None:
+    reason = refusal({name.capitalize(): values for name, values in table.items()}, suffix)
+    assert "has no column 'open_time'" in reason
+    assert reason.endswith("but has Open_time, Open, High, Low, Close, Volume")
+
+
+def test_read_candles__parquet_without_columns__is_refused(tmp_path: Path) -> None:
+    pa_parquet.write_table(pa.table({}), tmp_path / "candles.parquet")
+    with pytest.raises(CandleFileInvalid, match=r"has no column 'open_time': .* but has none"):
+        read_candles(tmp_path / "candles.parquet")
+
+
+def test_read_candles__folders_named_like_columns__add_none(table: Table, write: Callable[..., Path]) -> None:
+    folder = write(table, ".parquet").parent / "close=7"
+    folder.mkdir()
+    path = write(table, ".parquet").rename(folder / "candles.parquet")
+    assert read_candles(path).close.tolist() == table["close"]
 
 
 def test_read_candles__times_in_microseconds_and_a_wrong_price__are_refused(
@@ -164,7 +255,7 @@ def test_read_candles__words_for_prices__are_refused_by_column(
     table: Table, refusal: Callable[..., str], suffix: str
 ) -> None:
     table["open"] = ["a", "b", "c", "d"]
-    assert "column open holds string, not numbers" in refusal(table, suffix)
+    assert "column open holds string, not integers or floats: convert it" in refusal(table, suffix)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -174,7 +265,7 @@ def test_read_candles__fewer_than_two_rows__are_refused(table: Table, refusal: C
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("content", [b"", b"\x00\xff\x00\xff" * 50], ids=["empty", "binary"])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\x00\xff" * 50, b"Dear all,\n"], ids=["empty", "binary", "text"])
 def test_read_candles__not_a_table__is_refused_in_one_line(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"candles{suffix}"
     path.write_bytes(content)
@@ -191,11 +282,16 @@ def test_read_candles__another_suffix__is_refused(tmp_path: Path, name: str) -> 
         read_candles(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["nothing.csv", "folder.csv"])
-def test_read_candles__no_such_file__is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(CandleFileInvalid, match="does not exist"):
-        read_candles(tmp_path / name)
+def test_read_candles__no_such_file__is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CandleFileInvalid, match=r"nothing\.csv does not exist"):
+        read_candles(tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__folder__is_refused_as_one(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"folder{suffix}").mkdir()
+    with pytest.raises(CandleFileInvalid, match="is a folder, not a candle file"):
+        read_candles(tmp_path / f"folder{suffix}")
 
 
 def test_check_candles__complaint__names_source_and_time() -> None:
