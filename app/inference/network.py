@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from app.inference.release import NETWORK, ReleasedModel
@@ -16,13 +18,7 @@ class Network:
     """One model's ONNX session. Inputs are observations (integers), outputs the three raw floats."""
 
     def __init__(self, model: ReleasedModel) -> None:
-        options = onnxruntime.SessionOptions()
-        # One row of 192 numbers: threads would cost more than they give, and the prover needs the cores.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(model.folder / NETWORK), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session(model.folder / NETWORK)
         self._input = self._session.get_inputs()[0].name
         self._scale = 2**model.circuit.input_scale
 
@@ -34,6 +30,18 @@ class Network:
 
     def forecast(self, observation: Sequence[int]) -> Forecast:
         return forecast_from(self.outputs(np.asarray([observation]))[0])
+
+
+class BatchSession:
+    """Any ONNX file with one input and one output, both float32 with the batch first: for judging, not for serving."""
+
+    def __init__(self, path: Path) -> None:
+        self._session = _session(path)
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Outputs (n, …) of a batch (n, …)."""
+        return np.asarray(self._session.run(None, {self._input: batch})[0], dtype=np.float32)
 
 
 def forecast_from(outputs: Sequence[float] | FloatArray) -> Forecast:
@@ -54,6 +62,14 @@ def forecast_from(outputs: Sequence[float] | FloatArray) -> Forecast:
 def dequantise(instances: Sequence[int], scale: int) -> tuple[float, ...]:
     """The circuit's integers as the numbers they stand for."""
     return tuple(value / 2**scale for value in instances)
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    """One thread: for one short row more would cost more than they give, and the prover needs the cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def disagreement(network: Sequence[float], circuit: Sequence[float], tolerance: Sequence[float]) -> float:

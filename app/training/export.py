@@ -84,7 +84,7 @@ def release_model(release: Release, out: Path, *, force: bool) -> dict[str, Any]
     the network do not say the same.
     """
     refuse_existing(out, force=force)
-    with _in_place_of(out) as folder:
+    with in_place_of(out) as folder:
         integers = integer_weights(release.weights)
         bound = check_range(integers, clip=release.spec.clip, variation_inputs=VARIATION_INPUTS)
         write_network(integers.as_floats(), folder / NETWORK)
@@ -101,7 +101,7 @@ def release_model(release: Release, out: Path, *, force: bool) -> dict[str, Any]
 
 
 def write_network(weights: Weights, target: Path) -> None:
-    """The three nodes as ONNX: ``observation`` float32 (1, 192) to ``outputs`` float32 (1, 3).
+    """The three nodes as ONNX: ``observation`` float32 (1, inputs) to ``outputs`` float32 (1, 3).
 
     Written node by node: nothing of the machine, the time or the exporter gets into the file.
     """
@@ -240,7 +240,7 @@ def _spread(observations: Observations, count: int) -> Observations:
 
 
 @contextmanager
-def _in_place_of(out: Path) -> Iterator[Path]:
+def in_place_of(out: Path) -> Iterator[Path]:
     """A new folder that takes the place of ``out`` when the block ends well, and vanishes when it does not."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
