@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app.errors import ToolMissing
+from app.progress import history_progress
 from app.settings import Settings
 from app.types import parse_time
 
@@ -79,7 +80,19 @@ def fetch(
     venue: Annotated[str, typer.Option(help="As ccxt calls it.")] = "binance",
 ) -> None:
     """Download candles from a venue into a candle file. Interrupted, it goes on where it stopped."""
-    raise NotImplementedError
+    start_ms, end_ms = time_option("--from", start), time_option("--to", end)
+    assert start_ms is not None  # noqa: S101  an option without a default is always given
+    if end_ms is not None and end_ms <= start_ms:
+        raise typer.BadParameter(f"--from {start} must be earlier than --to {end}")
+    with _offline(), history_progress() as progress:
+        from app.candles.recording import record, sparingly
+        from app.wiring import open_venue
+
+        settings = Settings()
+        with closing(open_venue(settings, venue)) as source:
+            show = progress if sys.stderr.isatty() else sparingly(progress)
+            recording = record(out, source, symbol, start_ms, end_ms, settle_s=settings.settle_s, show=show, say=_say)
+    print(recording.summary())
 
 
 def evaluate(
@@ -90,7 +103,17 @@ def evaluate(
     as_json: JsonFlag = False,
 ) -> None:
     """Judge a released model on a candle file, beside the baselines that need no training."""
-    raise NotImplementedError
+    from app.training.evaluate import as_text
+    from app.training.evaluate import evaluate as judge
+
+    start_ms, end_ms = time_option("--from", start), time_option("--to", end)
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        raise typer.BadParameter("--to must be later than --from")
+    result = judge(candles, Settings().models_dir, model=model, start_ms=start_ms, end_ms=end_ms)
+    if as_json:
+        print_json(result)
+    else:
+        print(as_text(result))
 
 
 def print_json(value: Any) -> None:

@@ -1,77 +1,101 @@
-"""How good a forecast is, in numbers, beside the forecast that anyone can make: tomorrow is like today.
+"""How good a forecast is, in numbers. Every forecaster is judged by the same ones, on the same windows.
 
-Everything works on arrays of n windows: raw outputs (n, 3), ``high`` bool (n,), volatilities as deviations of
-one-minute log returns.
+Whatever forecasts, a network, a regression or "the next hours are like the last one", is reduced to `Forecasts`; from
+there on nothing knows where it came from. Everything works on arrays of n windows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from app.training.datasets import Samples, is_high
-from app.types import MINUTES_PER_YEAR, BoolArray, FloatArray, IntArray
+from app.training.datasets import Samples
+from app.types import BoolArray, FloatArray, IntArray
 
 ECE_BINS = 10
 DIGITS = 6
-SMALLEST_VOLATILITY = 1e-7
-"""Stands for an hour in which the price did not move, whose logarithm has no value."""
+LARGEST_LN_VOL = 50.0
+"""Where serving cuts the third output; QLIKE, which exponentiates it, stays finite for any forecast."""
+MODEL = "model"
+PERSISTENCE = "persistence_"
+"""What the names of the forecasts that repeat the past begin with; the minutes follow."""
 
-Metrics = dict[str, float | int | None]
+Metrics = dict[str, float | None]
 
 
-def forecast_metrics(outputs: FloatArray, samples: Samples) -> Metrics:
-    """Every metric of a model's raw outputs ``(logit_low, logit_high, ln vol_annualised)``."""
-    margin = outputs[:, 1] - outputs[:, 0]
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """What one forecaster said about n windows, shapes (n,).
+
+    ``p_high`` is the stated probability of high, ``high_said`` the regime named, ``score`` anything that grows with the
+    belief in high (AUC uses its order only), ``ln_vol`` ln of annualised volatility, or None where none is forecast.
+    """
+
+    p_high: FloatArray
+    high_said: BoolArray
+    score: FloatArray
+    ln_vol: FloatArray | None
+
+    def __len__(self) -> int:
+        return len(self.p_high)
+
+    def __getitem__(self, part: slice | IntArray | BoolArray) -> Forecasts:
+        """The forecasts of some of the windows."""
+        ln_vol = None if self.ln_vol is None else self.ln_vol[part]
+        return Forecasts(self.p_high[part], self.high_said[part], self.score[part], ln_vol)
+
+
+def forecasts_of(outputs: FloatArray) -> Forecasts:
+    """Raw outputs ``(logit_low, logit_high, ln vol_annualised)``, (n, 3), as serving reads them: a tie is low."""
+    margin: FloatArray = outputs[:, 1] - outputs[:, 0]
     p_high = 1.0 / (1.0 + np.exp(-np.clip(margin, -700, 700)))
+    return Forecasts(p_high=p_high, high_said=margin > 0, score=margin, ln_vol=outputs[:, 2])
+
+
+def metrics(forecasts: Forecasts, samples: Samples) -> Metrics:
+    """Accuracy, balanced accuracy, macro F1, AUC, Brier score, calibration error, R² of ln volatility and QLIKE.
+
+    What does not apply is None: AUC of a single class, R² and QLIKE of a forecaster that names no volatility.
+    """
+    high, ln_vol = samples.high, forecasts.ln_vol
     return _rounded(
         {
-            "samples": len(samples),
-            "high_share": float(samples.high.mean()),
-            **class_metrics(margin > 0, samples.high),
-            "auc": auc(margin, samples.high),
-            "brier": float(((p_high - samples.high) ** 2).mean()),
-            "ece": calibration_error(p_high, samples.high),
-            "r2_ln_vol": r_squared(outputs[:, 2], samples.ln_vol),
+            **class_metrics(forecasts.high_said, high),
+            "auc": auc(forecasts.score, high),
+            "brier": float(((forecasts.p_high - high) ** 2).mean()),
+            "ece": calibration_error(forecasts.p_high, high),
+            "r2_log_vol": None if ln_vol is None else r_squared(ln_vol, samples.ln_vol),
+            "qlike": None if ln_vol is None else qlike(ln_vol, samples.ln_vol),
         }
     )
 
 
-def persistence_metrics(samples: Samples, minutes: int) -> Metrics:
-    """The same, as far as they apply, of "the next four hours are like the last ``minutes``"."""
-    past = samples.past[minutes]
-    ln_vol = np.log(np.maximum(past, SMALLEST_VOLATILITY) * np.sqrt(MINUTES_PER_YEAR))
-    return _rounded(
-        {
-            "samples": len(samples),
-            **class_metrics(is_high(past), samples.high),
-            "auc": auc(past, samples.high),
-            "r2_ln_vol": r_squared(ln_vol, samples.ln_vol),
-        }
-    )
+def monthly(forecasts: Mapping[str, Forecasts], samples: Samples) -> list[dict[str, Any]]:
+    """One row per calendar month (UTC) of window ends: the forecaster named `MODEL` beside the others.
 
-
-def monthly_metrics(outputs: FloatArray, samples: Samples) -> list[dict[str, Any]]:
-    """One row per calendar month (UTC) of window ends, model beside persistence."""
-    predicted = outputs[:, 1] > outputs[:, 0]
+    ``accuracy``, ``auc`` and ``r2_log_vol`` are the model's; every other forecaster's accuracy stands under its name.
+    ``points_above_…`` are accuracy points of the model above persistence, ``…_better`` above whichever persistence did
+    better over that month.
+    """
     months = samples.end_ms.astype("datetime64[ms]").astype("datetime64[M]")
+    high, ln_vol = samples.high, samples.ln_vol
     rows: list[dict[str, Any]] = []
     for month in np.unique(months):
-        here = months == month
-        accuracy = _share(predicted[here] == samples.high[here])
-        persistence = {
-            f"persistence_{minutes}": _share(is_high(past[here]) == samples.high[here])
-            for minutes, past in samples.past.items()
-        }
-        row = {
-            "samples": int(here.sum()),
-            "high_share": _share(samples.high[here]),
-            "accuracy": accuracy,
-            "auc": auc((outputs[:, 1] - outputs[:, 0])[here], samples.high[here]),
-            "r2_ln_vol": r_squared(outputs[here, 2], samples.ln_vol[here]),
-            **persistence,
-            "points_above_persistence_60": 100 * (accuracy - persistence["persistence_60"]),
+        here = np.flatnonzero(months == month)
+        part = {name: said[here] for name, said in forecasts.items()}
+        accuracy = {name: float((said.high_said == high[here]).mean()) for name, said in part.items()}
+        model = part[MODEL]
+        row: dict[str, Any] = {
+            "samples": len(here),
+            "high_share": float(high[here].mean()),
+            "accuracy": accuracy[MODEL],
+            "auc": auc(model.score, high[here]),
+            "r2_log_vol": None if model.ln_vol is None else r_squared(model.ln_vol, ln_vol[here]),
+            **{name: value for name, value in accuracy.items() if name != MODEL},
+            **_points_above(accuracy),
         }
         rows.append({"month": str(month), **_rounded(row)})
     return rows
@@ -87,7 +111,7 @@ def class_metrics(predicted: BoolArray, high: BoolArray) -> Metrics:
     return {
         "accuracy": (hits[True] + hits[False]) / len(high),
         "balanced_accuracy": sum(recall) / 2,
-        "macro_f1": sum(f1) / 2,
+        "f1": sum(f1) / 2,
     }
 
 
@@ -119,9 +143,24 @@ def r_squared(forecast: FloatArray, actual: FloatArray) -> float | None:
     return 1 - float(((forecast - actual) ** 2).sum()) / spread if spread > 0 else None
 
 
-def _share(mask: BoolArray) -> float:
-    return float(mask.mean())
+def qlike(forecast: FloatArray, actual: FloatArray) -> float:
+    """Mean of s/h − ln(s/h) − 1 with s the realised and h the forecast variance, of two arrays of ln volatility.
+
+    Patton (2011), "Volatility forecast comparison using imperfect volatility proxies": the order it puts forecasts in
+    is not disturbed by noise in the realised variance. It is 0 for a perfect forecast and punishes saying too little
+    more than saying too much.
+    """
+    ln_ratio = 2 * (actual - np.clip(forecast, -LARGEST_LN_VOL, LARGEST_LN_VOL))
+    return float((np.exp(ln_ratio) - ln_ratio - 1).mean())
 
 
-def _rounded(metrics: Metrics) -> Metrics:
-    return {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in metrics.items()}
+def _points_above(accuracy: Mapping[str, float]) -> dict[str, float]:
+    persistence = {name: value for name, value in accuracy.items() if name.startswith(PERSISTENCE)}
+    compared = {name: value for name, value in persistence.items() if name == f"{PERSISTENCE}60"}
+    if persistence:
+        compared[f"{PERSISTENCE}better"] = max(persistence.values())
+    return {f"points_above_{name}": 100 * (accuracy[MODEL] - value) for name, value in compared.items()}
+
+
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in values.items()}

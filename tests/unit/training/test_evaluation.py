@@ -1,35 +1,89 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 
 import numpy as np
 import pytest
 
+from app.inference.network import forecast_from
 from app.training.datasets import Samples
 from app.training.evaluation import (
+    Forecasts,
     auc,
     calibration_error,
     class_metrics,
-    forecast_metrics,
-    monthly_metrics,
-    persistence_metrics,
+    forecasts_of,
+    metrics,
+    monthly,
+    qlike,
     r_squared,
 )
-from app.types import parse_time
+from app.types import Regime, parse_time
 
 LOW, HIGH = 0.0004, 0.0006
+NAMES = ["accuracy", "balanced_accuracy", "f1", "auc", "brier", "ece", "r2_log_vol", "qlike"]
 
 
-def samples_of(volatility: list[float], past: list[float], times: list[str] | None = None) -> Samples:
+def samples_of(volatility: list[float], times: list[str] | None = None) -> Samples:
     n = len(volatility)
     stamps = times or ["2025-01-01T00:00:00Z"] * n
     return Samples(
         end_ms=np.asarray([parse_time(stamp) for stamp in stamps], dtype=np.int64),
         observations=np.zeros((n, 192), dtype=np.int16),
         volatility=np.asarray(volatility),
-        past={60: np.asarray(past), 240: np.asarray(past)},
+        past={},
         left_out=0,
     )
+
+
+def said(*high: bool) -> Forecasts:
+    stated = np.asarray(high, dtype=np.float64)
+    return Forecasts(p_high=stated, high_said=np.asarray(high), score=stated, ln_vol=None)
+
+
+@pytest.fixture
+def drawn() -> tuple[Forecasts, Samples]:
+    """Two thousand forecasts that are right more often than not, with equal scores among them."""
+    rng = np.random.default_rng(4)
+    volatility = 0.0005 * np.exp(rng.normal(0, 0.5, 2_000))
+    margin = np.round(np.log(volatility / 0.0005) + rng.normal(0, 0.6, 2_000), 1)
+    outputs = np.column_stack([np.zeros(2_000), margin, np.log(volatility) + rng.normal(6.5, 0.3, 2_000)])
+    return forecasts_of(outputs), samples_of(volatility.tolist())
+
+
+def test_metrics__names__are_those_used_everywhere(drawn: tuple[Forecasts, Samples]) -> None:
+    assert sorted(metrics(*drawn)) == sorted(NAMES)
+
+
+def test_metrics__against_scikit_learn__are_the_same(drawn: tuple[Forecasts, Samples]) -> None:
+    reference = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the train extra")
+    (forecasts, samples), found = drawn, metrics(*drawn)
+    high, named = samples.high, forecasts.high_said
+    assert found["accuracy"] == pytest.approx(reference.accuracy_score(high, named), abs=1e-6)
+    assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(high, named), abs=1e-6)
+    assert found["f1"] == pytest.approx(reference.f1_score(high, named, average="macro"), abs=1e-6)
+    assert found["auc"] == pytest.approx(reference.roc_auc_score(high, forecasts.score), abs=1e-6)
+    assert found["brier"] == pytest.approx(reference.brier_score_loss(high, forecasts.p_high), abs=1e-6)
+    assert found["r2_log_vol"] == pytest.approx(reference.r2_score(samples.ln_vol, forecasts.ln_vol), abs=1e-6)
+
+
+def test_metrics__values__are_rounded_to_six_digits(drawn: tuple[Forecasts, Samples]) -> None:
+    assert all(value == round(value, 6) for value in metrics(*drawn).values() if value is not None)
+
+
+def test_metrics__no_volatility_named__has_no_r2_and_no_qlike() -> None:
+    found = metrics(said(True, False), samples_of([HIGH, LOW]))
+    assert found["r2_log_vol"] is None
+    assert found["qlike"] is None
+    assert found["accuracy"] == 1
+
+
+def test_metrics__one_class__has_no_auc() -> None:
+    found = metrics(said(True, False), samples_of([LOW, LOW]))
+    assert found["auc"] is None
+    json.dumps(found, allow_nan=False)
 
 
 def test_class_metrics__hand_counted() -> None:
@@ -39,7 +93,7 @@ def test_class_metrics__hand_counted() -> None:
     assert found["accuracy"] == pytest.approx(4 / 5)
     assert found["balanced_accuracy"] == pytest.approx((2 / 2 + 2 / 3) / 2)
     # High: precision 2/3, recall 1, F1 0.8. Low: precision 1, recall 2/3, F1 0.8.
-    assert found["macro_f1"] == pytest.approx(0.8)
+    assert found["f1"] == pytest.approx(0.8)
 
 
 def test_auc__ties__count_half() -> None:
@@ -64,24 +118,94 @@ def test_r_squared__mean_forecast__explains_nothing() -> None:
     assert r_squared(actual, np.ones(3)) is None
 
 
-def test_forecast_metrics__brier__is_the_squared_distance() -> None:
-    samples = samples_of([HIGH, LOW], [HIGH, HIGH])
-    found = forecast_metrics(np.asarray([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), samples)
+def test_qlike__by_hand__is_pattons_ratio_of_variances() -> None:
+    realised, forecast = 0.3, 0.2
+    ratio = realised**2 / forecast**2
+    expected = (ratio - math.log(ratio) - 1) / 2
+    assert qlike(np.log([0.2, 0.5]), np.log([0.3, 0.5])) == pytest.approx(expected)
+
+
+def test_qlike__perfect_forecast__is_zero() -> None:
+    assert qlike(np.log([0.2, 0.5]), np.log([0.2, 0.5])) == 0
+
+
+def test_qlike__too_little__costs_more_than_too_much() -> None:
+    assert qlike(np.log([0.1]), np.log([0.2])) > qlike(np.log([0.4]), np.log([0.2]))
+
+
+@pytest.mark.parametrize("forecast", [-1e6, 1e6])
+def test_qlike__absurd_forecast__is_finite(forecast: float) -> None:
+    assert math.isfinite(qlike(np.asarray([forecast]), np.asarray([-1.0])))
+
+
+def test_forecasts_of__outputs__are_read_as_serving_reads_them() -> None:
+    outputs = np.asarray([[0.25, 1.5, -1.0], [2.0, -900.0, 0.5], [1.0, 1.0, 0.0]])
+    found = forecasts_of(outputs)
+    served = [forecast_from(row) for row in outputs]
+    assert found.p_high.tolist() == pytest.approx([forecast.p_high for forecast in served])
+    assert found.high_said.tolist() == [forecast.regime is Regime.HIGH for forecast in served]
+    assert found.ln_vol is not None
+    assert np.exp(found.ln_vol).tolist() == pytest.approx([forecast.vol_annualised for forecast in served])
+
+
+def test_forecasts_of__equal_logits__say_low() -> None:
+    found = metrics(forecasts_of(np.zeros((2, 3))), samples_of([HIGH, LOW]))
+    assert found["accuracy"] == pytest.approx(0.5)
     assert found["brier"] == pytest.approx(0.25)
-    assert found["accuracy"] == pytest.approx(0.5), "a tie is low"
 
 
-def test_persistence_metrics__repeats_the_past() -> None:
-    found = persistence_metrics(samples_of([HIGH, LOW, HIGH, LOW], [HIGH, LOW, LOW, 0.0]), 60)
-    assert found["accuracy"] == pytest.approx(3 / 4)
+def test_forecasts__part__is_of_those_windows(drawn: tuple[Forecasts, Samples]) -> None:
+    forecasts = drawn[0]
+    part = forecasts[np.asarray([3, 5])]
+    assert len(part) == 2
+    assert part.score.tolist() == [forecasts.score[3], forecasts.score[5]]
+    assert said(True, False)[:1].ln_vol is None
 
 
-def test_monthly_metrics__two_months__are_apart() -> None:
+def test_monthly__two_months__are_apart() -> None:
     times = ["2025-01-31T23:59:00Z", "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z"]
-    samples = samples_of([HIGH, LOW, LOW], [HIGH, HIGH, HIGH], times)
-    rows = monthly_metrics(np.asarray([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]), samples)
+    samples = samples_of([HIGH, LOW, LOW], times)
+    always = said(True, True, True)
+    rows = monthly({"model": said(True, False, False), "persistence_60": always}, samples)
     assert [(row["month"], row["samples"]) for row in rows] == [("2025-01", 2), ("2025-02", 1)]
+    assert rows[0]["high_share"] == pytest.approx(0.5)
     assert rows[0]["accuracy"] == 1
+    assert rows[0]["persistence_60"] == pytest.approx(0.5)
     assert rows[0]["points_above_persistence_60"] == pytest.approx(50)
     assert rows[1]["auc"] is None
+    assert rows[1]["r2_log_vol"] is None
     json.dumps(rows, allow_nan=False)
+
+
+def test_monthly__better_persistence__is_chosen_month_by_month() -> None:
+    samples = samples_of([HIGH, HIGH, LOW], ["2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z", "2025-02-01T00:00:00Z"])
+    rows = monthly(
+        {
+            "model": said(True, True, False),
+            "persistence_60": said(True, False, True),
+            "persistence_240": said(False, False, False),
+            "har_rv": said(True, True, False),
+        },
+        samples,
+    )
+    assert rows[0]["points_above_persistence_better"] == pytest.approx(50)
+    assert rows[1]["points_above_persistence_better"] == 0
+    assert rows[1]["points_above_persistence_60"] == 100
+    assert rows[0]["har_rv"] == 1
+
+
+def test_metrics__four_hundred_thousand_windows__take_seconds() -> None:
+    rng = np.random.default_rng(9)
+    n = 400_000
+    samples = Samples(
+        end_ms=parse_time("2025-01-01T00:00:00Z") + 60_000 * np.arange(n, dtype=np.int64),
+        observations=np.zeros((n, 0), dtype=np.int16),
+        volatility=0.0005 * np.exp(rng.normal(0, 0.5, n)),
+        past={},
+        left_out=0,
+    )
+    forecasts = forecasts_of(rng.normal(size=(n, 3)))
+    start = time.process_time()
+    metrics(forecasts, samples)
+    assert len(monthly({"model": forecasts, "persistence_60": forecasts}, samples)) == 10
+    assert time.process_time() - start < 4
