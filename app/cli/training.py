@@ -29,7 +29,13 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the folder if it e
 def production(
     candles: CandleFile,
     out: Annotated[Path | None, typer.Option(help="Model folder to write; models/NAME by default.")] = None,
-    name: Annotated[str, typer.Option(help="Of the model.")] = "btc-usdt-4h-v1",
+    name: Annotated[str, typer.Option(help="Of the model.")] = "btc-usdt-4h-v2",
+    also: Annotated[
+        Path | None, typer.Option(help="Another asset's candles, to learn from and to test on; ETH/USDT, say.")
+    ] = None,
+    classic_models: Annotated[
+        Path | None, typer.Option("--classic", help="A folder that `train classic` wrote, to compare with.")
+    ] = None,
     seed: Seed = 0,
     quick: Quick = False,
     force: Force = False,
@@ -39,8 +45,20 @@ def production(
     with _offline():
         from app.training.production import train_production
 
-        target = out or Settings().models_dir / name
-        manifest = train_production(candles, target, name=name, seed=seed, quick=quick, force=force, say=_say)
+        settings = Settings()
+        target = out or settings.models_dir / name
+        manifest = train_production(
+            candles,
+            target,
+            kept=settings.var_dir / "training",
+            name=name,
+            seed=seed,
+            quick=quick,
+            force=force,
+            say=_say,
+            also=also,
+            classic=classic_models,
+        )
     if as_json:
         print_json(manifest)
     else:

@@ -2,44 +2,58 @@
 
 The inputs, in this order:
 
-* mean absolute one-minute log return over each of `SHORT_WINDOWS` minutes before the window's end;
-* the same over each of the last 168 hours, newest first;
-* the clock at the window's end: sine and cosine of the minute of the day at one, two and three cycles, then the weekday
-  (Monday first) as a one-hot.
+* the level of each of `PARTS` of the week before the window's end, newest first: ten short windows that end with it,
+  the twenty hours before them, the thirty-six blocks of four hours before those. A block five days back is as long as
+  the forecast's horizon and, like every sixth, at its time of day;
+* the clock of New York at the window's end: sine and cosine of the minute of the day at one, two and three cycles, the
+  weekday (Monday first) as a one-hot, and the same six waves again at weekends, else zeros. American market hours and
+  announcements move crypto prices, and summer time moves those against UTC.
 
-Means are standardised with the training mean and deviation, clipped, multiplied by 2**input_scale and rounded half to
-even. All arithmetic before the last rounding is IEEE 754 on integers, so training, serving, attesting and auditing get
-the same integers.
+A level is the square root of the mean absolute one-minute log return: volatility is skewed, and a linear forecast from
+roots is better. Levels are standardised with the training mean and deviation, clipped, multiplied by 2**input_scale and
+rounded half to even. All arithmetic before the last rounding is IEEE 754 on integers, the correctly rounded square root
+included, so training, serving, attesting and auditing get the same integers.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from app.errors import WindowIncomplete
 from app.features.returns import MISSING, absolute_returns, median_returns
-from app.types import MINUTE_MS, CandlesByVenue, FloatArray, IntArray, Observation, Window, iso
+from app.types import MINUTE_MS, BoolArray, CandlesByVenue, FloatArray, IntArray, Observation, Window, iso
 
 NAME = "variation-v1"
-SHORT_WINDOWS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240)
-HOURS = 168
-WINDOW_MINUTES = HOURS * 60
+SHORT_WINDOWS = (5, 10, 20, 30, 45, 60, 90, 120, 180, 240)
+"""Minutes, each up to the window's end."""
+SINGLE_HOURS = range(4, 24)
+"""Counted back from the window's end, as the blocks are; 0 is the last."""
+FOUR_HOUR_BLOCKS = range(6, 42)
+PARTS = (
+    *((minutes, minutes) for minutes in SHORT_WINDOWS),
+    *((60 * (hour + 1), 60) for hour in SINGLE_HOURS),
+    *((240 * (block + 1), 240) for block in FOUR_HOUR_BLOCKS),
+)
+"""(start, length) of each part in minutes: it starts so long before the window's end."""
+WINDOW_MINUTES = 7 * 1440
 CANDLES_NEEDED = WINDOW_MINUTES + 1
 """The first return needs the close before it."""
 CYCLES = (1, 2, 3)
-VARIATION_INPUTS = len(SHORT_WINDOWS) + HOURS
-INPUTS = VARIATION_INPUTS + 2 * len(CYCLES) + 7
+VARIATION_INPUTS = len(PARTS)
+CLOCK_INPUTS = 2 * len(CYCLES) + 7 + 2 * len(CYCLES)
+INPUTS = VARIATION_INPUTS + CLOCK_INPUTS
 
 MAX_MISSING_SHARE = 0.05
 """Of the whole window, eight hours: above it the week is not known well enough."""
 MAX_MISSING_IN_PART = 0.5
-"""Of a part: a mean over less than half its minutes is not that part's mean. A short window like that refuses all;
-an hour takes the mean of the week instead, so that an outage of a venue does not silence the feed for seven days.
+"""Of a part: a mean over less than half its minutes is not that part's mean. A short window like that refuses all; an
+hour or a block takes the mean of the week instead, so that an outage of a venue does not silence the feed for seven
+days.
 """
 
 
@@ -47,7 +61,8 @@ an hour takes the mean of the week instead, so that an outage of a venue does no
 class VariationSpec:
     """The constants of a model's observation, as its manifest states them.
 
-    ``mean`` and ``deviation`` have shape (179,), in nano log return per minute; ``clip`` is in deviations.
+    ``mean`` and ``deviation`` have shape (`VARIATION_INPUTS`,), in roots of nano log return per minute; ``clip`` is in
+    deviations.
     """
 
     mean: FloatArray
@@ -58,6 +73,15 @@ class VariationSpec:
 
     @classmethod
     def from_manifest(cls, entry: Mapping[str, Any]) -> VariationSpec:
+        """The constants, after a check that the manifest means this very list of inputs; else `ValueError`."""
+        if entry["name"] != NAME:
+            raise ValueError(f"observation {entry['name']!r} is not {NAME!r}")
+        fitted = {field.name for field in fields(cls)}
+        if {key: value for key, value in entry.items() if key not in fitted} != _stated_list():
+            raise ValueError(
+                "the model's observation is another list of inputs than this version's: "
+                "use it with the version of veriregime that it was released with"
+            )
         spec = cls(
             mean=np.asarray(entry["mean"], dtype=np.float64),
             deviation=np.asarray(entry["deviation"], dtype=np.float64),
@@ -65,32 +89,41 @@ class VariationSpec:
             input_scale=int(entry["input_scale"]),
             quorum=int(entry["quorum"]),
         )
-        if entry["name"] != NAME:
-            raise ValueError(f"observation {entry['name']!r} is not {NAME!r}")
         if spec.mean.shape != (VARIATION_INPUTS,) or spec.deviation.shape != (VARIATION_INPUTS,):
             raise ValueError(f"mean and deviation must hold {VARIATION_INPUTS} numbers each")
         if not (np.isfinite(spec.mean).all() and (spec.deviation > 0).all() and spec.clip > 0):
             raise ValueError("mean must be finite, deviation and clip positive")
         if spec.to_manifest() != dict(entry):
-            raise ValueError("the stated windows, hours or rules are not those of this observation")
+            raise ValueError("input_scale and quorum must be whole numbers, and no number may be given as text")
         return spec
 
     def to_manifest(self) -> dict[str, Any]:
         return {
-            "name": NAME,
-            "inputs": INPUTS,
-            "short_windows_minutes": list(SHORT_WINDOWS),
-            "hours": HOURS,
-            "clock_cycles_per_day": list(CYCLES),
-            "return_unit": "nano absolute log return per minute",
-            "max_missing_share": MAX_MISSING_SHARE,
-            "max_missing_in_part": MAX_MISSING_IN_PART,
+            **_stated_list(),
             "mean": self.mean.tolist(),
             "deviation": self.deviation.tolist(),
             "clip": self.clip,
             "input_scale": self.input_scale,
             "quorum": self.quorum,
         }
+
+
+def _stated_list() -> dict[str, Any]:
+    """What a manifest says of the inputs and their rules, and every model of this version has in common."""
+    return {
+        "name": NAME,
+        "inputs": INPUTS,
+        "parts_minutes": [list(part) for part in PARTS],
+        "level": "square root of the mean absolute log return per minute, in nano",
+        "clock": {
+            "zone_rule": "US Eastern since 2007",
+            "cycles_per_day": list(CYCLES),
+            "weekday_one_hot": 7,
+            "weekend_waves": True,
+        },
+        "max_missing_share": MAX_MISSING_SHARE,
+        "max_missing_in_part": MAX_MISSING_IN_PART,
+    }
 
 
 def observe(window: Window, spec: VariationSpec) -> Observation:
@@ -106,14 +139,14 @@ def observe(window: Window, spec: VariationSpec) -> Observation:
     ends = np.asarray([len(returns)])
     if returns[-1] == MISSING:
         raise WindowIncomplete(f"the last minute before {iso(window.end_ms)} is missing")
-    means, complete = variation_means(returns, ends)
+    levels, complete = variation_levels(returns, ends)
     if not complete[0]:
         missing = int((returns == MISSING).sum())
         raise WindowIncomplete(
             f"{missing} of {WINDOW_MINUTES} minutes before {iso(window.end_ms)} have no return: more than "
             f"{MAX_MISSING_SHARE:.0%} of the window, or half of one of its last {SHORT_WINDOWS[-1]} minutes' parts"
         )
-    values = quantise(means, np.asarray([window.end_ms]), spec)[0]
+    values = quantise(levels, np.asarray([window.end_ms]), spec)[0]
     return Observation(
         feed=window.feed,
         window_end_ms=window.end_ms,
@@ -123,39 +156,66 @@ def observe(window: Window, spec: VariationSpec) -> Observation:
     )
 
 
-def variation_means(returns: IntArray, ends: IntArray) -> tuple[FloatArray, Any]:
-    """Mean absolute return of every part of many windows at once, over the minutes that are known.
+def variation_levels(returns: IntArray, ends: IntArray) -> tuple[FloatArray, BoolArray]:
+    """Root of the mean absolute return of every part of many windows at once, over the minutes that are known.
 
     ``returns`` is one value per minute, ``ends`` the index after each window's last minute (each ≥ `WINDOW_MINUTES`).
-    Gives (len(ends), 179) float64 in nano per minute, and a mask of the windows that are complete enough to use.
+    Gives (len(ends), `VARIATION_INPUTS`) float64 in roots of nano per minute, and a mask of the windows that are
+    complete enough to use.
     """
     here = returns != MISSING
     total = np.concatenate(([0], np.cumsum(np.where(here, returns, 0))))
     count = np.concatenate(([0], np.cumsum(here)))
-    after = np.stack([ends] * len(SHORT_WINDOWS) + [ends - 60 * hour for hour in range(HOURS)], axis=1)
-    length = np.asarray([*SHORT_WINDOWS, *([60] * HOURS)])
-    sums = total[after] - total[after - length]
-    counts = count[after] - count[after - length]
+    start, length = np.asarray(PARTS).T
+    first = ends[:, None] - start
+    after = first + length
+    sums = total[after] - total[first]
+    counts = count[after] - count[first]
     known = count[ends] - count[ends - WINDOW_MINUTES]
     week = (total[ends] - total[ends - WINDOW_MINUTES]) / np.maximum(known, 1)
     enough = counts >= (1 - MAX_MISSING_IN_PART) * length
-    means = np.where(enough, sums / np.maximum(counts, 1), week[:, None])
+    levels: FloatArray = np.sqrt(np.where(enough, sums / np.maximum(counts, 1), week[:, None]))
     recent = enough[:, : len(SHORT_WINDOWS)].all(axis=1)
-    return means, recent & (known >= (1 - MAX_MISSING_SHARE) * WINDOW_MINUTES)
+    complete: BoolArray = recent & (known >= (1 - MAX_MISSING_SHARE) * WINDOW_MINUTES)
+    return levels, complete
 
 
 def clock_inputs(window_end_ms: IntArray) -> FloatArray:
-    """Season of each time, shape (n, 13), within [−1, 1]."""
-    minutes = window_end_ms // MINUTE_MS
+    """Season of each time in New York, shape (n, `CLOCK_INPUTS`), within [−1, 1]."""
+    minutes = new_york_minutes(window_end_ms // MINUTE_MS)
     angle = 2 * np.pi * (minutes % 1440) / 1440
-    waves = [wave(cycle * angle) for cycle in CYCLES for wave in (np.sin, np.cos)]
-    weekday = (minutes // 1440 + 3) % 7  # 1970-01-01 was a Thursday
-    return np.column_stack([*waves, np.eye(7)[weekday]])
+    waves = np.column_stack([wave(cycle * angle) for cycle in CYCLES for wave in (np.sin, np.cos)])
+    weekday = _weekday(minutes // 1440)
+    return np.concatenate([waves, np.eye(7)[weekday], np.where(weekday >= 5, waves.T, 0.0).T], axis=1)
 
 
-def quantise(means: FloatArray, window_end_ms: IntArray, spec: VariationSpec) -> IntArray:
-    """Means and times to the circuit's integers, shape (n, 192)."""
-    standard = np.clip((means - spec.mean) / spec.deviation, -spec.clip, spec.clip)
+def new_york_minutes(utc_minutes: IntArray) -> IntArray:
+    """Minutes since 1970 on a clock in New York: UTC−5, and UTC−4 in summer.
+
+    Summer is from 07:00 UTC on the second Sunday of March until 06:00 UTC on the first Sunday of November, which is the
+    law since 2007. It is held as arithmetic and not asked of a time zone database, so that an auditor gets the same
+    integers whatever is installed. Should the law change, a released model keeps the rule it was trained with.
+    """
+    year = utc_minutes.astype("datetime64[m]").astype("datetime64[Y]")
+    summer = _first_sunday(year, month=3) + 7, _first_sunday(year, month=11)
+    starts, ends = summer[0] * 1440 + 7 * 60, summer[1] * 1440 + 6 * 60
+    return utc_minutes - np.where((utc_minutes >= starts) & (utc_minutes < ends), 4 * 60, 5 * 60)
+
+
+def _first_sunday(year: Any, month: int) -> IntArray:
+    """Days since 1970 of a month's first Sunday; ``year`` is datetime64 in years."""
+    first: IntArray = (year.astype("datetime64[M]") + (month - 1)).astype("datetime64[D]").astype(np.int64)
+    return first + 6 - _weekday(first)
+
+
+def _weekday(day: IntArray) -> IntArray:
+    """0 is Monday; 1970-01-01 was a Thursday."""
+    return (day + 3) % 7
+
+
+def quantise(levels: FloatArray, window_end_ms: IntArray, spec: VariationSpec) -> IntArray:
+    """Levels and times to the circuit's integers, shape (n, `INPUTS`)."""
+    standard = np.clip((levels - spec.mean) / spec.deviation, -spec.clip, spec.clip)
     inputs = np.concatenate([standard, clock_inputs(window_end_ms)], axis=1)
     integers: IntArray = np.rint(inputs * 2**spec.input_scale).astype(np.int64)
     return integers

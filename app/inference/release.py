@@ -15,6 +15,8 @@ from app.types import Circuit, ModelId
 
 FORMAT = "veriregime-model/1"
 NETWORK, SETTINGS, COMPILED, MANIFEST = "network.onnx", "circuit.json", "circuit.ezkl", "manifest.json"
+RECORD = "training.json"
+"""How the model came about and how good it was: the manifest names its hash."""
 OUTPUTS = ("logit_low", "logit_high", "ln_vol_annualised")
 
 

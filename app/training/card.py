@@ -1,191 +1,320 @@
-"""The model card: the manifest's numbers in words, for a person who has to decide whether to rely on them."""
+"""The model card: what a person has to know who decides whether to rely on a model. `report` says how it was made."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from app.training.evaluation import MODEL, PERSISTENCE
+from app.training.markdown import counted, listed, number, percent, reflowed, table
+from app.training.plots import MONTHS, PLOTS, REALISED, RELIABILITY, ROC
+
 CARD = "MODEL_CARD.md"
-WIDTH = 120
+TEACHER = "teacher"
 ENOUGH_POINTS = 6.0
-"""Accuracy points above 60-minute persistence that we hold a model to, over the test and, as a yardstick, by month."""
+"""Accuracy points above the better persistence that every single month is held to."""
+LABELS = {
+    MODEL: "model",
+    TEACHER: "teacher",
+    "persistence_60": "persistence 60 min",
+    "persistence_240": "persistence 240 min",
+    "har_rv": "HAR-RV",
+    "logistic_regression": "logistic regression",
+    "lightgbm": "LightGBM",
+}
+"""Forecasters in the order of the tables; any other comes after them, by name."""
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "f1": "macro F1",
+    "auc": "AUC",
+    "brier": "Brier",
+    "ece": "calibration error",
+    "r2_log_vol": "R²",
+    "qlike": "QLIKE",
+}
+SHARES = ("accuracy", "balanced_accuracy")
+PLOTS_OF = {
+    ROC: "ROC curve",
+    RELIABILITY: "Reliability",
+    MONTHS: "Accuracy by month",
+    REALISED: "Forecast and realised",
+}
+
+Record = Mapping[str, Any]
 
 
-def write_card(manifest: Mapping[str, Any], target: Path) -> None:
-    parts = (_head, _data, _results, _months, _circuit, _limits)
-    target.write_text(_reflowed("\n".join(part(manifest) for part in parts)))
+def write_card(manifest: Record, record: Record, target: Path) -> None:
+    """The card of a model folder; ``record`` is the whole training record. The same numbers give the same bytes."""
+    parts = (_head, _inputs, _data, _results, _months, _plots, _circuit, _limits)
+    target.write_text(reflowed("\n\n".join(part(manifest, record) for part in parts)), encoding="utf-8")
 
 
-def _head(manifest: Mapping[str, Any]) -> str:
-    horizon = manifest["horizon_minutes"]
-    quick = manifest["training"]["config"]["quick"]
-    warning = "\n**Made by a quick run, to try the software. Not to be relied on.**\n" if quick else ""
-    return f"""# {manifest["name"]}
-{warning}
-Forecasts how volatile the next {horizon} minutes will be, for {_and(manifest["feeds"])}.
-It answers with two logits, which say how likely the regime
-*high* is, and with the logarithm of the annualised volatility. *High* means that the standard
-deviation of the {horizon} one-minute log returns to come is {manifest["threshold"]:.2%} or more.
-
-The network has one hidden layer of {manifest["training"]["config"]["hidden"]} neurons and
-{manifest["circuit"]["parameters"]:,} parameters. It sees {manifest["observation"]["inputs"]} numbers:
-how much the price moved, on average per minute, over eleven windows of up to four hours and over each of the last
-{manifest["observation"]["hours"]} hours, and the clock.
-It does not see prices, directions, volumes, order books, news or other markets.
-"""
+def label_of(name: str) -> str:
+    """A forecaster or teacher for people: ``classic_student`` is ``classic student``."""
+    return LABELS.get(name, name.replace("_", " "))
 
 
-def _data(manifest: Mapping[str, Any]) -> str:
-    training, split = manifest["training"], manifest["training"]["split"]
-    data = training["data"]
-    rows = "\n".join(
-        f"| {name} | {part['from']} | {part['to']} | {part['every_minutes']} min | {part['samples']:,} | "
-        f"{part['left_out']:,} | {part['high_share']:.1%} |"
-        for name, part in ((name, split[name]) for name in ("train", "validation", "test"))
-    )
+def ordered(scores: Mapping[str, Record]) -> list[str]:
+    """The names of the forecasters as the tables have them."""
+    return [name for name in LABELS if name in scores] + sorted(name for name in scores if name not in LABELS)
+
+
+def scores_table(scores: Mapping[str, Record]) -> str:
+    """A row for each forecaster, a column for each metric."""
+    rows = [(label_of(name), *(metric(scores[name], key) for key in METRICS)) for name in ordered(scores)]
+    return table(("", *METRICS.values()), rows)
+
+
+def metric(score: Record, key: str) -> str:
+    return percent(score[key]) if key in SHARES else number(score[key])
+
+
+def better_persistence(scores: Mapping[str, Record]) -> tuple[str, float]:
+    """Which persistence has the higher accuracy, and that accuracy."""
+    found = {name: float(score["accuracy"]) for name, score in scores.items() if name.startswith(PERSISTENCE)}
+    name = max(sorted(found), key=lambda name: found[name])
+    return name, found[name]
+
+
+def classic_caveat(test: Record) -> str:
+    """What to bear in mind where the classic networks stand in a table, as a sentence to append; else nothing."""
+    if not any(name.startswith("classic_") for name in test["scores"]):
+        return ""
+    return """ The classic networks come from an experiment with a split of its own, which may have used some of this
+time to choose by; where their input has a gap, they count as saying *low*."""
+
+
+def months_table(test: Record) -> str:
+    """The model's accuracy by calendar month (UTC) beside those of the better persistence, HAR-RV and LightGBM."""
+    head = ("month", "high", "model", "better persistence", "points above it", "HAR-RV", "LightGBM", "AUC", "R²")
+    rows = [
+        (
+            row["month"],
+            percent(row["high_share"], digits=1),
+            percent(row["accuracy"]),
+            percent(max(value for name, value in row.items() if name.startswith(PERSISTENCE))),
+            f"{row['points_above_persistence_better']:+.1f}",
+            percent(row.get("har_rv")),
+            percent(row.get("lightgbm")),
+            number(row["auc"], digits=3),
+            number(row["r2_log_vol"], digits=3),
+        )
+        for row in test["per_month"]
+    ]
+    return table(head, rows)
+
+
+def weak_months(test: Record) -> list[str]:
+    """The months in which the model is less than `ENOUGH_POINTS` above the better persistence."""
+    return [row["month"] for row in test["per_month"] if row["points_above_persistence_better"] < ENOUGH_POINTS]
+
+
+def larger_class(high_share: float) -> tuple[str, float]:
+    """What to say always, knowing nothing but the outcome, and how often that is right."""
+    return ("high", high_share) if high_share > 0.5 else ("low", 1 - high_share)
+
+
+def released_student(recipe: Record) -> str:
+    """Under which name the released student stands in the comparison of the two views of another asset."""
+    return "never trained on it" if recipe["other_asset"] == "none" else "trained on it"
+
+
+def _head(manifest: Record, _: Record) -> str:
+    training, horizon = manifest["training"], manifest["horizon_minutes"]
+    warning = "\n\n**Made by a quick run, to try the software. Not to be relied on.**" if training["quick"] else ""
+    return f"""# {manifest["name"]}{warning}
+
+Forecasts how volatile the next {horizon} minutes will be, for {listed(manifest["feeds"])}. It answers with two logits,
+which say how likely the regime *high* is, and with the logarithm of the annualised volatility. *High* means that the
+standard deviation of the {horizon} one-minute log returns to come is {percent(manifest["threshold"])} or more. Every
+answer comes with a proof that this network gave it.
+
+How it was made, what was tried and what that brought is told in [`report/REPORT.md`](report/REPORT.md); the figures
+behind it are in [`training.json`](training.json)."""
+
+
+def _inputs(manifest: Record, _: Record) -> str:
+    seen, hidden = manifest["observation"], manifest["training"]["recipe"]["hidden"]
+    clock, parts = seen["clock"], seen["parts_minutes"]
+    waves = listed([str(cycles) for cycles in clock["cycles_per_day"]])
+    weekend = ", and the same waves once more at weekends only" if clock["weekend_waves"] else ""
+    return f"""## Inputs
+
+The network has one hidden layer of {hidden} neurons and {manifest["circuit"]["parameters"]:,} parameters. It sees
+{seen["inputs"]} numbers.
+
+* {len(parts)} tell how much the price moved: {_parts(parts)}. Each is the square root of the mean absolute one-minute
+  log return of its stretch, standardised with mean and deviation of the training windows and cut at {seen["clip"]:g}
+  deviations.
+* {seen["inputs"] - len(parts)} tell the time in New York (rule: {clock["zone_rule"]}), since American hours and
+  announcements move this market: sine and cosine of the time of day at {waves} cycles a day, the weekday{weekend}.
+
+It does not see prices, directions, volumes, order books, news or other markets."""
+
+
+def _parts(parts: Sequence[Sequence[int]]) -> str:
+    """The stretches in words: those that end with the window first, then the blocks before them by their length."""
+    ending = [length for start, length in parts if start == length]
+    words = [f"{counted(len(ending), 'window')} of {_span(min(ending))} to {_span(max(ending))} that end now"]
+    blocks = [(start, length) for start, length in parts if start != length]
+    for length, group in groupby(blocks, key=lambda part: part[1]):
+        starts = [start for start, _ in group]
+        words.append(f"{counted(len(starts), 'block')} of {_span(length)} before those, back to {_span(max(starts))}")
+    return ", ".join(words)
+
+
+def _span(minutes: int) -> str:
+    for size, unit in ((1440, "day"), (60, "hour")):
+        if minutes % size == 0:
+            return counted(minutes // size, unit)
+    return counted(minutes, "minute")
+
+
+def _data(manifest: Record, _: Record) -> str:
+    training = manifest["training"]
+    split = training["split"]
+    folds = {f"validation {at}": part for at, part in enumerate(split["folds"], start=1)}
     return f"""## Data
 
-One-minute candles from `{data["file"]}` (SHA-256 `{data["sha256"]}`), {data["rows"]:,} rows,
-{data["from"]} to {data["to"]}.
-The recording belongs to its exchange and is not part of this folder.
+{_file("Trained and tested on", training["data"]["ours"])}{_second(training)} The recordings belong to their exchange
+and are no part of this folder.
 
-| period | first window | last window | step | windows | left out | high |
-|---|---|---|---|---|---|---|
-{rows}
+{split_table({"train": split["train"], **folds, "test": split["test"]})}
 
-The periods follow one another in time and nothing is shuffled across them. The hours that a label looks at end at least
-{split["embargo_minutes"]} minutes before the first window of the next period.
-Windows are left out when serving would refuse them for gaps, or when any of their next
-{manifest["horizon_minutes"]} minutes is missing.
-The epoch was chosen on validation and every other setting on half-years before the test, which played no part in
-any choice. The released weights were then trained anew, for the same number of epochs, on training and validation
-windows together; the validation numbers below are of the student before that.
-"""
+Each stretch of validation was forecast by networks trained on what lies before it: there teacher, techniques, settings
+and size were chosen. The released weights were then trained on everything before the test, the stretches of validation
+included. The test took no part in any choice.
+
+Nothing is shuffled across time: at least {split["embargo_minutes"]} minutes lie between the last label that was learnt
+from and the first window that was judged. Windows are left out when serving would refuse them for gaps, when any of
+their next {manifest["horizon_minutes"]} minutes is missing, or when the price stands still in all of them."""
 
 
-def _results(manifest: Mapping[str, Any]) -> str:
-    metrics = manifest["training"]["metrics"]
-    columns = {
-        "model": metrics["test"],
-        "persistence 60 min": metrics["baselines"]["persistence_60"],
-        "persistence 240 min": metrics["baselines"]["persistence_240"],
-        "model on validation": metrics["validation"],
-    }
-    names = {
-        "accuracy": "accuracy",
-        "balanced_accuracy": "balanced accuracy",
-        "macro_f1": "macro F1",
-        "auc": "AUC",
-        "brier": "Brier score",
-        "ece": "calibration error",
-        "r2_ln_vol": "R² of ln volatility",
-    }
-    rows = "\n".join(
-        f"| {label} | " + " | ".join(_number(column.get(key)) for column in columns.values()) + " |"
-        for key, label in names.items()
+def split_table(parts: Mapping[str, Record]) -> str:
+    rows = [
+        (
+            name,
+            part["from"],
+            part["to"],
+            f"{part['every_minutes']} min",
+            f"{part['samples']:,}",
+            f"{part['left_out']:,}",
+            percent(part["high_share"], digits=1),
+        )
+        for name, part in parts.items()
+    ]
+    return table(("period", "first window", "last window", "step", "windows", "left out", "high"), rows)
+
+
+def _file(what: str, file: Record) -> str:
+    return (
+        f"{what} one-minute candles from `{file['file']}`, {file['rows']:,} rows, {file['from']} to {file['to']}, "
+        f"SHA-256 `{file['sha256']}`."
     )
-    return f"""## Results on the test period
-
-All numbers are of the circuit's own integer outputs, the ones that a proof shows. Persistence says that the next four
-hours are like the last 60 or 240 minutes, and is judged on the same windows.
-
-| | {" | ".join(columns)} |
-|---|{"---|" * len(columns)}
-{rows}
-
-The model's accuracy is {_points_above(metrics):+.1f} points against 60-minute persistence.
-Windows a minute apart share nearly all
-of their data, so the test holds far fewer independent cases than windows.
-"""
 
 
-def _months(manifest: Mapping[str, Any]) -> str:
-    months = manifest["training"]["metrics"]["per_month"]
-    rows = "\n".join(
-        f"| {row['month']} | {row['high_share']:.1%} | {_number(row['accuracy'])} | {_number(row['persistence_60'])} | "
-        f"{_number(row['persistence_240'])} | {row['points_above_persistence_60']:+.1f} | {_number(row['auc'])} | "
-        f"{_number(row['r2_ln_vol'])} |"
-        for row in months
-    )
-    short = [row["month"] for row in months if row["points_above_persistence_60"] < ENOUGH_POINTS]
+def _second(training: Record) -> str:
+    other, recipe = training["data"]["other"], training["recipe"]
+    if other is None:
+        return ""
+    if recipe["other_asset"] == "none":
+        return _file(" The released student has seen no window of a second asset; its teacher could learn from", other)
+    how = f"{recipe['other_asset']}, each window counting {recipe['other_weight']:g}"
+    return _file(f" A second asset was learnt from as well ({how}):", other)
+
+
+def _results(manifest: Record, record: Record) -> str:
+    test = record["test"]
+    name, accuracy = better_persistence(test["scores"])
+    said, share = larger_class(test["high_share"])
+    return f"""## Results on the test
+
+{scores_table(test["scores"])}
+
+The model is {test["points_above_better_persistence"]:+.2f} accuracy points against the better persistence
+({label_of(name)}, {percent(accuracy)}) and keeps {percent(test["retention"])} of its teacher's accuracy. The teacher
+({label_of(record["teachers"]["chosen"])}) only taught and is not part of this folder.
+{percent(test["high_share"], digits=1)} of the windows are high: always saying *{said}* would be right in
+{percent(share)} of them.
+
+All numbers of the model are of the circuit's own integers, the ones that a proof shows. Persistence says that the next
+{manifest["horizon_minutes"]} minutes are like the last 60 or 240, and is never in doubt. R² is of the logarithm of
+volatility, QLIKE of the variance; Brier score, calibration error and QLIKE are better when
+smaller.{classic_caveat(test)} Windows a minute or a few apart share nearly all of their data, so the test holds far
+fewer independent cases than windows."""
+
+
+def _months(_: Record, record: Record) -> str:
+    weak = weak_months(record["test"])
     words = (
-        f"Less than {ENOUGH_POINTS:g} points above 60-minute persistence in {_and(short)}."
-        if short
-        else f"At least {ENOUGH_POINTS:g} points above 60-minute persistence in every month."
+        f"Less than {ENOUGH_POINTS:g} points above it in {listed(weak)}."
+        if weak
+        else (f"At least {ENOUGH_POINTS:g} points above it in every month.")
     )
     return f"""### Month by month
 
-| month | high | accuracy | persistence 60 | persistence 240 | points above 60 | AUC | R² |
-|---|---|---|---|---|---|---|---|
-{rows}
+{months_table(record["test"])}
 
-{words}
-"""
+The better persistence is whichever did better over that month. {words}"""
 
 
-def _circuit(manifest: Mapping[str, Any]) -> str:
-    circuit, agreement = manifest["circuit"], manifest["training"]["metrics"]["agreement"]
-    largest = ", ".join(f"{value:.1e}" for value in agreement["largest_difference_onnxruntime_circuit"])
+def _plots(_: Record, __: Record) -> str:
+    return "### Plots\n\n" + "\n".join(f"![{words}]({PLOTS}/{file})" for file, words in PLOTS_OF.items())
+
+
+def _circuit(manifest: Record, record: Record) -> str:
+    circuit = manifest["circuit"]
     return f"""## Circuit
 
-{circuit["rows"]:,} rows at k = {circuit["logrows"]}, {circuit["proof_bytes"]:,} bytes of proof,
-ezkl {manifest["ezkl_version"]}. Weights are
-multiples of 2^-{circuit["param_scale"]} and nothing is rescaled on the way, so the circuit is exact integer arithmetic.
-Over {agreement["windows"]:,} test windows it names the same regime as the unrounded network in
-{agreement["class_agreement_float_circuit"]:.3%}
-(accuracy {agreement["accuracy_float"]:.4f} before rounding,
-{agreement["accuracy_circuit"]:.4f} after). onnxruntime differs from it by at most
-{largest} in the three outputs over {agreement["windows_in_onnxruntime"]:,} windows.
-{agreement["witnesses_equal_to_emulation"]} witnesses of the
-real circuit equal the integer arithmetic used for the numbers above, bit for bit.
-"""
+{circuit["rows"]:,} rows at k = {circuit["logrows"]}, {circuit["proof_bytes"]:,} bytes of proof, ezkl
+{manifest["ezkl_version"]}. Weights are multiples of 2^-{circuit["param_scale"]} and nothing is rescaled on the way, so
+the circuit is exact integer arithmetic. {agreement(record)}"""
 
 
-def _limits(manifest: Mapping[str, Any]) -> str:
-    clip = manifest["observation"]["clip"]
-    return f"""## Limits
-
-* Trained on one venue and one pair. Other pairs, venues or thresholds are untested.
-* Accuracy is an average over quiet and wild months. Near the threshold the regime is close to a coin toss: read the
-  probability and the volatility, not only the word.
-* The model knows the past week and the clock. It cannot know of announcements, outages or liquidations to come, and is
-  late whenever a calm market breaks suddenly.
-* Inputs more than {clip:g} deviations from their training mean are cut there. In a market several times wilder
-  than 2021 it says *high*, rightly, but understates by how much.
-* Markets change. A model that is not trained again loses ground; compare the track record with persistence and stop
-  relying on it when the lead is gone.
-* A proof shows that this network gave this answer on these inputs. It does not show that the answer is right.
-"""
+def agreement(record: Record) -> str:
+    """How far the circuit, the network before rounding and onnxruntime say the same."""
+    found = record["agreement"]
+    largest = listed([f"{value:.1e}" for value in found["largest_difference_onnxruntime_circuit"]])
+    return f"""Over {found["windows"]:,} test windows the circuit names the same regime as the network before rounding
+in {percent(found["class_agreement_float_circuit"], digits=3)} (accuracy {percent(found["accuracy_float"])} before
+rounding, {percent(found["accuracy_circuit"])} after). onnxruntime differs from it by at most {largest} in the three
+outputs over {counted(found["windows_in_onnxruntime"], "window")}.
+All {found["witnesses_equal_to_emulation"]:,} witnesses of the real circuit that were made equal the integer arithmetic
+that the numbers above are of, bit for bit."""
 
 
-def _reflowed(text: str) -> str:
-    """The text with its paragraphs and list items filled to `WIDTH`; headings and tables stay as they are."""
-    blocks = [block.strip("\n") for block in text.split("\n\n")]
-    return "\n\n".join(_filled(block) for block in blocks if block) + "\n"
+def _limits(manifest: Record, record: Record) -> str:
+    seen, threshold = manifest["observation"], percent(manifest["threshold"])
+    return f"""## Limits: when not to trust it
+
+* **Another pair or venue.** It is made for {listed(manifest["feeds"])} and was tested on the recording named above.
+  {_elsewhere(manifest, record)}
+* **A calm market that breaks.** The model knows the past week and the clock. It cannot know of announcements,
+  liquidations or outages to come: when calm ends suddenly it says *low* until the movement is in its windows.
+* **Near the threshold.** Where the volatility to come is close to {threshold} a minute, the regime is close to a coin
+  toss. Read the probability and the volatility, not only the word.
+* **Beyond the clip.** Inputs more than {seen["clip"]:g} deviations from their training mean are cut there. In a market
+  wilder than that it says *high*, rightly, but understates by how much.
+* **Drift.** Markets change, and the model does not. Compare its track record with persistence, and stop relying on it
+  when the lead is gone.
+* **Outages.** A window is refused when more than {percent(seen["max_missing_share"], digits=0)} of its week is missing,
+  or {percent(seen["max_missing_in_part"], digits=0)} of a stretch that ends now. An older stretch with such a gap takes
+  the mean of the week, and the forecast is that much less informed.
+* **Other thresholds.** The probability is about {threshold} and {manifest["horizon_minutes"]} minutes, nothing else.
+  From the volatility one can reckon others, but nobody has tested that.
+* **Prices.** It is no forecast of prices: *high* says nothing about up or down.
+* **What a proof shows.** That this network gave this answer on these inputs; not that the answer is right."""
 
 
-def _filled(block: str) -> str:
-    match block[0]:
-        case "#" | "|":
-            return block
-        case "*" if block.startswith("* "):
-            items = block.removeprefix("* ").split("\n* ")
-            return "\n".join(
-                textwrap.fill(" ".join(item.split()), WIDTH, initial_indent="* ", subsequent_indent="  ")
-                for item in items
-            )
-    return textwrap.fill(block, WIDTH, break_long_words=False, break_on_hyphens=False)
-
-
-def _points_above(metrics: Mapping[str, Any]) -> float:
-    return float(100 * (metrics["test"]["accuracy"] - metrics["baselines"]["persistence_60"]["accuracy"]))
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _and(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _elsewhere(manifest: Record, record: Record) -> str:
+    other = record["test"].get("other_asset")
+    if other is None:
+        return "Others are untested."
+    score = other["scores"][released_student(manifest["training"]["recipe"])]
+    name, accuracy = better_persistence(other["scores"])
+    return f"""On `{other["file"]}`, served unchanged in the months of the test, it is right in
+{percent(score["accuracy"])} of the windows, {label_of(name)} in {percent(accuracy)}; its calibration error there is
+{number(score["ece"])}. Anything else is untested."""

@@ -34,7 +34,7 @@ CHUNK = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A student's parameters: ``hidden`` (192, h), ``hidden_bias`` (h,), ``output`` (h, 3), ``output_bias`` (3,)."""
+    """A student's parameters: ``hidden`` (inputs, h), ``hidden_bias`` (h,), ``output`` (h, 3), ``output_bias`` (3,)."""
 
     hidden: FloatArray
     hidden_bias: FloatArray
@@ -50,7 +50,7 @@ class Weights:
         return integer_weights(self).as_floats()
 
     def outputs(self, observations: Observations) -> FloatArray:
-        """Raw outputs of many observations, integers (n, 192) to float64 (n, 3)."""
+        """Raw outputs of many observations, integers (n, inputs) to float64 (n, 3)."""
         hidden = np.maximum(observations / 2**INPUT_SCALE @ self.hidden + self.hidden_bias, 0.0)
         result: FloatArray = hidden @ self.output + self.output_bias
         return result
@@ -77,7 +77,7 @@ def integer_weights(weights: Weights) -> IntegerWeights:
 
 
 def circuit_outputs(weights: IntegerWeights, observations: Observations) -> IntArray:
-    """The circuit's public outputs, integers (n, 192) at `INPUT_SCALE` to int64 (n, 3) at `OUTPUT_SCALE`.
+    """The circuit's public outputs, integers (n, inputs) at `INPUT_SCALE` to int64 (n, 3) at `OUTPUT_SCALE`.
 
     ezkl keeps a bias at the parameter scale and shifts it up to the scale of the sum that it joins; so do we.
     """
@@ -115,14 +115,19 @@ def compile_reproducibly(network: Path, settings: Path, compiled: Path) -> dict[
     the reproducible file is found by repeating until every map happens to be in ascending order.
     """
     for _ in range(COMPILE_TRIES):
-        with _silence():
-            content = engine.compile_network(
-                network, settings, compiled, input_scale=INPUT_SCALE, param_scale=PARAM_SCALE, logrows=LOGROWS
-            )
+        content = compile_once(network, settings, compiled, logrows=LOGROWS)
         checks = content["required_range_checks"]
         if checks == sorted(checks) and _maps_are_sorted(compiled.read_bytes(), content):
             return content
     raise ProvingFailed("ezkl's compiled circuit never came out in canonical order: has its file format changed?")
+
+
+def compile_once(network: Path, settings: Path, compiled: Path, *, logrows: int) -> dict[str, Any]:
+    """`engine.compile_network` at the scales of a student, without what ezkl prints; gives the settings."""
+    with _silence():
+        return engine.compile_network(
+            network, settings, compiled, input_scale=INPUT_SCALE, param_scale=PARAM_SCALE, logrows=logrows
+        )
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-WIDTH = 120
+from app.training.markdown import number, percent, reflowed, table
+
 ORIGINAL = {
     "samples": "972,631",
     "teacher_parameters": "35,778",
@@ -23,9 +23,9 @@ Record = Mapping[str, Any]
 
 
 def classic_report(record: Record) -> str:
-    """Markdown of a training record (``training.json``), at most `WIDTH` wide."""
+    """Markdown of a training record (``training.json``), filled to one width."""
     parts = (_head, _figures, _test, _data, _inputs, _training, _parity)
-    return _reflowed("\n\n".join(part(record) for part in parts))
+    return reflowed("\n\n".join(part(record) for part in parts))
 
 
 def _head(record: Record) -> str:
@@ -43,20 +43,20 @@ def _figures(record: Record) -> str:
     ours = {
         "samples": f"{record['samples']['taken']:,}",
         **{f"{name}_parameters": f"{networks[name]['parameters']:,}" for name in ("teacher", "student")},
-        **{f"{name}_accuracy": _percent(test[name]["accuracy"]) for name in ("teacher", "student")},
-        **{f"{name}_f1": _number(test[name]["f1"]) for name in ("teacher", "student")},
-        "retention": _percent(test["retention"], digits=1),
+        **{f"{name}_accuracy": percent(test[name]["accuracy"]) for name in ("teacher", "student")},
+        **{f"{name}_f1": number(test[name]["f1"]) for name in ("teacher", "student")},
+        "retention": percent(test["retention"], digits=1),
     }
     names = {name: name.replace("_", " ").replace("f1", "macro F1") for name in ORIGINAL}
     names["retention"] = "retention: student accuracy / teacher accuracy"
     rows = [(names[name], ORIGINAL[name], ours[name]) for name in ORIGINAL]
     return f"""## Original and reproduction
 
-{_table(("", "original", "here"), rows)}
+{table(("", "original", "here"), rows)}
 
 {_fewer(record)}The two columns are of different test windows, as the original's recording and split are not
 public. Accuracy and macro F1 of the original are nearly equal, as they are where both classes are about as frequent;
-here {_percent(test["high_share"])} of the test windows are high. Compare each network with persistence on the same
+here {percent(test["high_share"])} of the test windows are high. Compare each network with persistence on the same
 windows, below, before comparing the columns."""
 
 
@@ -77,12 +77,12 @@ def _test(record: Record) -> str:
         "always the larger class": test["larger_class"],
     }
     names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "macro F1", "auc": "AUC"}
-    rows = [(label, *(_number(column.get(key)) for column in columns.values())) for key, label in names.items()]
+    rows = [(label, *(number(column.get(key)) for column in columns.values())) for key, label in names.items()]
     return f"""## On the test windows
 
-{_table(("", *columns), rows)}
+{table(("", *columns), rows)}
 
-{test["samples"]:,} windows, {_percent(test["high_share"])} of them high. Persistence says that the next four hours are
+{test["samples"]:,} windows, {percent(test["high_share"])} of them high. Persistence says that the next four hours are
 like the last 60 or 240 minutes; the teacher's accuracy is {_points(test, "teacher")} points against that of 60 minutes,
 the student's {_points(test, "student")}. Windows a few minutes apart share nearly all of their data, so the test holds
 far fewer independent cases than windows."""
@@ -95,7 +95,7 @@ def _points(test: Record, name: str) -> str:
 def _data(record: Record) -> str:
     data, samples = record["data"], record["samples"]
     rows = [
-        (name, part["from"], part["to"], part["labels_end"], f"{part['samples']:,}", _percent(part["high_share"]))
+        (name, part["from"], part["to"], part["labels_end"], f"{part['samples']:,}", percent(part["high_share"]))
         for name, part in record["split"].items()
     ]
     return f"""## Data
@@ -103,7 +103,7 @@ def _data(record: Record) -> str:
 One-minute candles from `{data["file"]}`, {data["rows"]:,} rows, {data["from"]} to {data["to"]}, SHA-256
 `{data["sha256"]}`.
 
-{_table(("part", "first window", "last window", "last label known", "windows", "high"), rows)}
+{table(("part", "first window", "last window", "last label known", "windows", "high"), rows)}
 
 The last {samples["taken"]:,} usable windows of the file, {_apart(samples["every_minutes"])}: 70, 15 and 15 % in the
 order of time. {samples["lost_to_embargo"]:,} of them, between the parts, belong to none, so that every label is known
@@ -123,7 +123,7 @@ def _inputs(record: Record) -> str:
     ]
     return f"""## Inputs
 
-{_table(("indicator", "training mean", "training deviation"), rows)}
+{table(("indicator", "training mean", "training deviation"), rows)}
 
 The original names its indicators but not their recipe, so the recipe is ours. EMAs are taken relative to the close and
 MACD and its signal are divided by it, as raw prices do not transfer from one year to the next; RSI is Wilder's over 14
@@ -159,11 +159,11 @@ def _epochs(record: Record, name: str) -> str:
             f"**{epoch['epoch']}**" if epoch["epoch"] == network["best_epoch"] else f"{epoch['epoch']}",
             f"{epoch['train_loss']:.4f}",
             f"{epoch['validation_loss']:.4f}",
-            _percent(epoch["validation_accuracy"]),
+            percent(epoch["validation_accuracy"]),
         )
         for epoch in network["history"]
     ]
-    return _table((f"{name} epoch", "training loss", "validation loss", "validation accuracy"), rows)
+    return table((f"{name} epoch", "training loss", "validation loss", "validation accuracy"), rows)
 
 
 def _parity(record: Record) -> str:
@@ -173,39 +173,14 @@ def _parity(record: Record) -> str:
         (
             f"`{networks[name]['file']}`",
             *(f"{parity[name]['largest_difference_by_batch'][size]:.1e}" for size in sizes),
-            _percent(parity[name]["class_agreement"]),
+            percent(parity[name]["class_agreement"]),
         )
         for name in ("teacher", "student")
     ]
     return f"""## ONNX
 
-{_table(("file", *(f"batch of {size}" for size in sizes), "same class"), rows)}
+{table(("file", *(f"batch of {size}" for size in sizes), "same class"), rows)}
 
 Largest difference of a logit between PyTorch and onnxruntime on test windows. Opset 18; input float32
 (batch, 240, 7), standardised, any batch from 1 to 1024. Each batch normalisation is folded into the convolution before
 it."""
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("|  |", "| |")
-
-
-def _reflowed(text: str) -> str:
-    """Paragraphs filled to `WIDTH`; headings and tables stay as they are."""
-    blocks = [block.strip() for block in text.split("\n\n")]
-    return "\n\n".join(_filled(block) for block in blocks if block) + "\n"
-
-
-def _filled(block: str) -> str:
-    if block[0] in "#|":
-        return block
-    return textwrap.fill(" ".join(block.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
-
-
-def _percent(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

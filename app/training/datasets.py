@@ -7,7 +7,8 @@ a label is the same on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from app.errors import CandleFileInvalid
 from app.features.returns import MISSING, NANO, signed_returns
-from app.features.variation import INPUTS, VARIATION_INPUTS, WINDOW_MINUTES, VariationSpec, quantise, variation_means
+from app.features.variation import INPUTS, VARIATION_INPUTS, WINDOW_MINUTES, VariationSpec, quantise, variation_levels
 from app.types import MINUTE_MS, MINUTES_PER_YEAR, BoolArray, Candles, FloatArray, IntArray, iso
 
 HORIZON_MINUTES = 240
@@ -26,7 +27,7 @@ LEAST_SAMPLES = 100
 PAST_MINUTES = (60, 240, 1440, WINDOW_MINUTES)
 """What persistence (an hour, four hours) and HAR-RV (four hours, a day, a week) look back on."""
 CHUNK = 20_000
-"""Windows worked on at once: their means take 30 MB instead of gigabytes."""
+"""Windows worked on at once: their levels take 10 MB instead of gigabytes."""
 
 Observations = npt.NDArray[np.int16]
 
@@ -65,10 +66,14 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Three periods in the order of time, `HORIZON_MINUTES` of embargo between them."""
+    """A recording cut at dates, `HORIZON_MINUTES` of embargo before each cut.
 
+    ``folds`` are for choosing: pairs of what lies before a date and the stretch of validation after it, oldest first.
+    ``train`` is everything before the test, ``test`` the newest part.
+    """
+
+    folds: tuple[tuple[Period, Period], ...]
     train: Period
-    validation: Period
     test: Period
 
 
@@ -76,9 +81,9 @@ class Split:
 class Samples:
     """Windows of one period with what came after them.
 
-    ``end_ms`` int64 (n,), ``observations`` int16 (n, 192) at the circuit's input scale, ``volatility`` float64 (n,) the
-    deviation of the next `HORIZON_MINUTES` one-minute log returns, ``past`` the same of the last `PAST_MINUTES`,
-    ``left_out`` how many windows serving would refuse for gaps, or have a gap in their future.
+    ``end_ms`` int64 (n,), ``observations`` int16 (n, `INPUTS`) at the circuit's input scale, ``volatility`` float64
+    (n,) the deviation of the next `HORIZON_MINUTES` one-minute log returns, ``past`` the same of the last
+    `PAST_MINUTES`, ``left_out`` how many windows serving would refuse for gaps, or have a gap in their future.
     """
 
     end_ms: IntArray
@@ -99,6 +104,16 @@ class Samples:
         """ln of annualised volatility, the third output's target."""
         result: FloatArray = np.log(self.volatility * np.sqrt(MINUTES_PER_YEAR))
         return result
+
+    def where(self, part: BoolArray) -> Samples:
+        """Some of the windows, by a mask (n,)."""
+        return Samples(
+            end_ms=self.end_ms[part],
+            observations=self.observations[part],
+            volatility=self.volatility[part],
+            past={minutes: values[part] for minutes, values in self.past.items()},
+            left_out=0,
+        )
 
 
 def joined(earlier: Samples, later: Samples) -> Samples:
@@ -159,11 +174,11 @@ def usable_ends(series: Series, period: Period, every: int) -> tuple[IntArray, i
 
 
 def fit_spec(series: Series, ends: IntArray, *, clip: float, input_scale: int) -> VariationSpec:
-    """The observation's constants: mean and deviation of the inputs over the training windows, shapes (179,)."""
+    """The observation's constants, among them mean and deviation of every level over the training windows."""
     total, squares = np.zeros(VARIATION_INPUTS), np.zeros(VARIATION_INPUTS)
-    for _, means, _ in _chunks(series, ends):
-        total += means.sum(axis=0)
-        squares += (means**2).sum(axis=0)
+    for _, levels, _ in _chunks(series, ends):
+        total += levels.sum(axis=0)
+        squares += (levels**2).sum(axis=0)
     mean = total / len(ends)
     deviation = np.sqrt(squares / len(ends) - mean**2)
     if not (deviation > 0).all():
@@ -184,8 +199,8 @@ def samples(series: Series, period: Period, spec: VariationSpec, *, every: int, 
     _check_samples(series, period, ends, ahead, to_train=to_train)
     observations = np.empty((len(ends), INPUTS), dtype=np.int16)
     done = 0
-    for part, means, _ in _chunks(series, ends):
-        observations[done : done + len(part)] = quantise(means, series.time_ms(part), spec)
+    for part, levels, _ in _chunks(series, ends):
+        observations[done : done + len(part)] = quantise(levels, series.time_ms(part), spec)
         done += len(part)
     return Samples(
         end_ms=series.time_ms(ends),
@@ -197,33 +212,45 @@ def samples(series: Series, period: Period, spec: VariationSpec, *, every: int, 
 
 
 def calendar_split(series: Series) -> Split:
-    """Test on the last six calendar months, validate on the six before them, train on everything earlier.
+    """Test on the last six calendar months, choose on up to three half-years before them.
 
     A month that has begun counts on top of the six. Raises `CandleFileInvalid` when less than half a year is left to
-    train on.
+    train on before the only half-year of validation.
     """
     month = np.datetime64(series.end_ms, "ms").astype("datetime64[M]")
-    times = [int((month - months).astype("datetime64[ms]").astype(np.int64)) for months in (12, 6)]
-    return _split(series, *((time - series.start_ms) // MINUTE_MS for time in times), least_days=180)
+    cuts = [_index(series, month - back) for back in (24, 18, 12, 6)]
+    first = next((cut for cut in cuts[:-1] if cut - WINDOW_MINUTES >= 180 * 1440), None)
+    return _split(series, cuts[-2:] if first is None else cuts[cuts.index(first) :], least_days=180)
 
 
 def share_split(series: Series) -> Split:
     """70 % to train on, 15 % to validate, 15 % to test: for files of a few weeks."""
-    return _split(series, len(series) * 70 // 100, len(series) * 85 // 100, least_days=14)
+    return _split(series, [len(series) * 70 // 100, len(series) * 85 // 100], least_days=14)
 
 
-def _split(series: Series, validation: int, test: int, *, least_days: int) -> Split:
-    parts = Split(
-        train=Period(WINDOW_MINUTES + 1, validation - HORIZON_MINUTES),
-        validation=Period(validation, test - HORIZON_MINUTES),
-        test=Period(test, len(series)),
-    )
-    if parts.train.end - parts.train.start < least_days * 1440:
+def between(series: Series, start_ms: int, end_ms: int) -> Period:
+    """The minutes of a stretch of time that the series has."""
+    first, last = (min(max(0, (time - series.start_ms) // MINUTE_MS), len(series)) for time in (start_ms, end_ms))
+    return Period(first, last)
+
+
+def _index(series: Series, month: np.datetime64) -> int:
+    return (int(month.astype("datetime64[ms]").astype(np.int64)) - series.start_ms) // MINUTE_MS
+
+
+def _split(series: Series, cuts: Sequence[int], *, least_days: int) -> Split:
+    """Folds between each two cuts, and the test after the last."""
+    start = WINDOW_MINUTES + 1
+    before = [Period(start, cut - HORIZON_MINUTES) for cut in cuts]
+    stretches = [Period(first, last - HORIZON_MINUTES) for first, last in itertools.pairwise(cuts)]
+    if before[0].end - start < least_days * 1440:
         raise CandleFileInvalid(
             f"candles from {iso(series.start_ms)} to {iso(series.end_ms)} are too few: before validation and test "
             f"there must be a week of history and {least_days} days to train on"
         )
-    return parts
+    return Split(
+        folds=tuple(zip(before[:-1], stretches, strict=True)), train=before[-1], test=Period(cuts[-1], len(series))
+    )
 
 
 def _check_samples(series: Series, period: Period, ends: IntArray, ahead: FloatArray, *, to_train: bool) -> None:
@@ -244,5 +271,5 @@ def _chunks(series: Series, ends: IntArray) -> Iterator[tuple[IntArray, FloatArr
     for first in range(0, len(ends), CHUNK):
         part = ends[first : first + CHUNK]
         start, stop = int(part[0]) - WINDOW_MINUTES, int(part[-1])
-        means, complete = variation_means(series.absolute[start:stop], part - start)
-        yield part, means, complete
+        levels, complete = variation_levels(series.absolute[start:stop], part - start)
+        yield part, levels, complete

@@ -11,14 +11,14 @@ def distillation_loss(
 ) -> Tensor:
     """α·T²·KL(teacher ‖ student) at temperature T plus (1 − α)·cross entropy, after Hinton, Vinyals and Dean (2015).
 
-    ``student`` and ``teacher`` are logits (n, 2), ``high`` the class int64 (n,). T² keeps the gradient of the soft part
-    at the same size whatever the temperature; ``teacher_weight`` is α.
+    ``student`` and ``teacher`` are logits (n, 2), ``high`` the class int64 (n,); gives the loss of each window, (n,).
+    T² keeps the gradient of the soft part at the same size whatever the temperature; ``teacher_weight`` is α.
     """
     soft = functional.kl_div(
         functional.log_softmax(student / temperature, dim=1),
         functional.log_softmax(teacher / temperature, dim=1),
-        reduction="batchmean",
+        reduction="none",
         log_target=True,
-    )
-    hard = functional.cross_entropy(student, high)
+    ).sum(dim=1)
+    hard = functional.cross_entropy(student, high, reduction="none")
     return teacher_weight * temperature**2 * soft + (1 - teacher_weight) * hard

@@ -24,7 +24,17 @@ from onnx import TensorProto, helper, numpy_helper
 from app.errors import ModelFolderInvalid, ProvingFailed
 from app.features.variation import INPUTS, VARIATION_INPUTS, VariationSpec
 from app.inference.network import Network
-from app.inference.release import COMPILED, FORMAT, MANIFEST, NETWORK, OUTPUTS, SETTINGS, ReleasedModel, load_model
+from app.inference.release import (
+    COMPILED,
+    FORMAT,
+    MANIFEST,
+    NETWORK,
+    OUTPUTS,
+    RECORD,
+    SETTINGS,
+    ReleasedModel,
+    load_model,
+)
 from app.proving import engine
 from app.training.card import CARD, write_card
 from app.training.circuit import (
@@ -41,6 +51,9 @@ from app.training.circuit import (
     integer_weights,
 )
 from app.training.datasets import HORIZON_MINUTES, THRESHOLD, Observations, Samples
+from app.training.evaluation import MODEL, Forecasts
+from app.training.plots import PLOTS, write_plots
+from app.training.report import REPORT, write_report
 from app.types import Circuit, Keys, ModelId
 
 OPSET = 18
@@ -51,6 +64,7 @@ PROOF_BYTES = 2_080
 """Length of a proof of this circuit shape; `engine.prove` refuses any other, so the trial proof checks it."""
 TOLERANCE_FACTOR = 5
 SMALLEST_TOLERANCE = 1e-3
+DEPENDED_ON = ("lightgbm", "matplotlib", "numpy", "onnx", "optuna", "scikit-learn", "torch")
 AGREEMENT_WINDOWS = 20_000
 """Compared in onnxruntime, which takes one window at a time."""
 
@@ -59,16 +73,19 @@ AGREEMENT_WINDOWS = 20_000
 class Release:
     """What goes into a model folder beside the compiled files.
 
-    ``training`` is the manifest's training record without its agreement, which only the finished files can show.
+    ``record`` is the training record without its agreement, which only the finished files can show. ``forecasts`` are
+    what was said about the ``test`` by everyone who was asked, ``proof_seconds`` by hidden size what this machine took.
     """
 
     name: str
     weights: Weights
     spec: VariationSpec
-    training: Mapping[str, Any]
+    record: Mapping[str, Any]
     test: Samples
+    forecasts: Mapping[str, Forecasts]
     witnesses: int
     """How many windows are run through the real circuit."""
+    proof_seconds: Mapping[int, float]
 
 
 def refuse_existing(out: Path, *, force: bool) -> None:
@@ -89,13 +106,17 @@ def release_model(release: Release, out: Path, *, force: bool) -> dict[str, Any]
         bound = check_range(integers, clip=release.spec.clip, variation_inputs=VARIATION_INPUTS)
         write_network(integers.as_floats(), folder / NETWORK)
         settings = compile_reproducibly(folder / NETWORK, folder / SETTINGS, folder / COMPILED)
-        circuit = _circuit(folder)
+        circuit = circuit_in(folder)
         checked = _try_circuit(circuit, integers, _spread(release.test.observations, release.witnesses))
         agreement = _agreement(release, circuit, integers)
         agreement |= {"witnesses_equal_to_emulation": checked, "largest_hidden_sum": bound}
-        manifest = _manifest(release, circuit, settings, agreement)
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n")
-        write_card(manifest, folder / CARD)
+        record = {**release.record, "agreement": agreement}
+        (folder / RECORD).write_text(_json(record))
+        manifest = _manifest(release, circuit, settings, record)
+        (folder / MANIFEST).write_text(_json(manifest))
+        write_plots(release.forecasts, release.test, record, folder / PLOTS)
+        write_card(manifest, record, folder / CARD)
+        write_report(manifest, record, release.proof_seconds, folder / REPORT)
         load_model(folder)
     return manifest
 
@@ -136,7 +157,7 @@ def _try_circuit(circuit: Circuit, weights: IntegerWeights, observations: Observ
     """
     expected = circuit_outputs(weights, observations)
     with tempfile.TemporaryDirectory(prefix="veriregime-trial-") as scratch:
-        keys = _trial_keys(circuit, Path(scratch))
+        keys = trial_keys(circuit, Path(scratch))
         for values, outputs in zip(observations.tolist(), expected.tolist(), strict=True):
             if engine.make_witness(keys, values, Path(scratch) / "witness.json") != tuple(outputs):
                 raise ProvingFailed("the circuit computes other integers than its emulation: the release is off")
@@ -146,7 +167,8 @@ def _try_circuit(circuit: Circuit, weights: IntegerWeights, observations: Observ
     return len(expected)
 
 
-def _trial_keys(circuit: Circuit, folder: Path) -> Keys:
+def trial_keys(circuit: Circuit, folder: Path) -> Keys:
+    """Keys in ``folder`` on a string of secrets that nobody keeps: to measure with, never to publish with."""
     srs, vk, pk = folder / "trial.srs", folder / "vk.key", folder / "pk.key"
     engine.make_development_srs(srs, circuit.logrows)
     engine.make_keys(circuit, srs, vk, pk)
@@ -181,13 +203,15 @@ def _agreement(release: Release, circuit: Circuit, integers: IntegerWeights) -> 
 
 
 def _manifest(
-    release: Release, circuit: Circuit, settings: Mapping[str, Any], agreement: Mapping[str, Any]
+    release: Release, circuit: Circuit, settings: Mapping[str, Any], record: Mapping[str, Any]
 ) -> dict[str, Any]:
-    differences = agreement["largest_difference_onnxruntime_circuit"]
-    metrics = {**release.training["metrics"], "agreement": agreement}
+    """What serving, auditors and consumers need; the evidence behind it stands in the training record."""
+    differences = record["agreement"]["largest_difference_onnxruntime_circuit"]
     scales = settings["model_output_scales"]
     if scales != [OUTPUT_SCALE]:
         raise ProvingFailed(f"ezkl chose output scale {scales}, not {OUTPUT_SCALE}")
+    files = (NETWORK, SETTINGS, COMPILED, RECORD)
+    test = record["test"]
     return {
         "format": FORMAT,
         "name": release.name,
@@ -209,21 +233,36 @@ def _manifest(
             "run_args": settings["run_args"],
         },
         "ezkl_version": engine.EZKL_VERSION,
-        "files": {name: engine.sha256_file(circuit.compiled.with_name(name)) for name in (NETWORK, SETTINGS, COMPILED)},
-        "training": {**release.training, "metrics": metrics, "versions": _versions()},
+        "files": {name: engine.sha256_file(circuit.compiled.with_name(name)) for name in files},
+        "training": {
+            **{name: record[name] for name in ("data", "split", "seed", "quick", "recipe", "baselines", "versions")},
+            "metrics": {
+                "test": {"samples": test["samples"], "high_share": test["high_share"], **test["scores"][MODEL]},
+                "baselines": {name: score for name, score in test["scores"].items() if name != MODEL},
+                "points_above_better_persistence": test["points_above_better_persistence"],
+                "retention": test["retention"],
+                "agreement": record["agreement"],
+            },
+        },
     }
 
 
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "onnx", "torch")}}
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _circuit(folder: Path) -> Circuit:
+def versions() -> dict[str, str]:
+    """Of what the result depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in DEPENDED_ON}}
+
+
+def circuit_in(folder: Path, logrows: int = LOGROWS) -> Circuit:
+    """The compiled circuit in ``folder``."""
     return Circuit(
         compiled=folder / COMPILED,
         settings=folder / SETTINGS,
         compiled_sha256=engine.sha256_file(folder / COMPILED),
-        logrows=LOGROWS,
+        logrows=logrows,
         input_scale=INPUT_SCALE,
         proof_bytes=PROOF_BYTES,
     )

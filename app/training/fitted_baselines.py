@@ -1,11 +1,13 @@
 """The forecasts that need a library to fit: the strongest things to compare a network with on the same inputs.
 
-Both see the very integers that the circuit sees, so what is left between them and the network is the model.
+Both see the very integers that the circuit sees, and as much history as the released student: validation settles the
+one thing each has to choose, then they are fitted again on training and validation windows together. So what is left
+between them and the network is the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,18 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from app.errors import ToolMissing
+from app.training.boosting import lightgbm, reproducible
 from app.training.circuit import INPUT_SCALE
-from app.training.datasets import Observations, Samples
+from app.training.datasets import Observations, Samples, joined
 from app.training.evaluation import Forecasts
 from app.types import FloatArray
-
-try:
-    import lightgbm
-except OSError as error:
-    raise ToolMissing(
-        "LightGBM needs the OpenMP runtime libgomp: install libgomp1 (Debian, Ubuntu), libgomp (Fedora, Alpine)"
-    ) from error
 
 INVERSE_PENALTIES = (1e-4, 1e-2, 1.0)
 """Tried for the logistic regression, sklearn's C; validation chooses."""
@@ -33,6 +28,12 @@ LOGISTIC_STEPS = 200
 LIGHTGBM_ROUNDS = 300
 LIGHTGBM_PATIENCE = 30
 """Rounds without progress on validation after which boosting ends."""
+REGIME, LN_VOL = "binary", "regression"
+"""LightGBM's objectives for the two questions."""
+TARGETS: Mapping[str, Callable[[Samples], npt.NDArray[Any]]] = {
+    REGIME: lambda samples: samples.high,
+    LN_VOL: lambda samples: samples.ln_vol,
+}
 CHUNK = 50_000
 
 Inputs = npt.NDArray[np.float32]
@@ -41,7 +42,7 @@ Predict = Callable[[Inputs], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class FittedForecaster:
-    """Two fitted models on the same inputs: (n, 192) to probability of high (n,), and to ln vol (n,)."""
+    """Two fitted models on the same inputs: (n, `INPUTS`) to probability of high (n,), and to ln vol (n,)."""
 
     p_high: Predict
     ln_vol: Predict
@@ -52,46 +53,52 @@ class FittedForecaster:
 
 
 def inputs_of(observations: Observations) -> Inputs:
-    """Observations as the numbers they stand for, (n, 192): exact in float32, and half the memory of float64."""
+    """Observations as the numbers they stand for, (n, `INPUTS`): exact in float32, and half the memory of float64."""
     return np.ldexp(observations.astype(np.float32), -INPUT_SCALE)
 
 
 def fit_logistic(train: Samples, validation: Samples) -> FittedForecaster:
     """Logistic regression for the regime, ridge regression for ln vol, on all inputs of the observation.
 
-    The inputs are standardised already. Both classes must occur in ``train``.
+    Fitted on ``train`` and ``validation`` together, with the penalty that did best on ``validation`` when fitted on
+    ``train``. The inputs are standardised already. Both classes must occur in ``train``.
     """
-    inputs = inputs_of(train.observations)
-    regimes = (_logistic(inputs, train, penalty) for penalty in INVERSE_PENALTIES)
-    regime = min(regimes, key=lambda p_high: _cross_entropy(_in_chunks(p_high, validation), validation))
-    ridge = Ridge(alpha=RIDGE_PENALTY, solver="cholesky").fit(inputs, train.ln_vol)
-    return FittedForecaster(p_high=regime, ln_vol=lambda part: np.asarray(ridge.predict(part), dtype=np.float64))
+    penalty = _best_penalty(train, validation)
+    whole = joined(train, validation)
+    inputs = inputs_of(whole.observations)
+    ridge = Ridge(alpha=RIDGE_PENALTY, solver="cholesky").fit(inputs, whole.ln_vol)
+    return FittedForecaster(
+        p_high=_logistic(inputs, whole, penalty),
+        ln_vol=lambda part: np.asarray(ridge.predict(part), dtype=np.float64),
+    )
 
 
 def fit_lightgbm(train: Samples, validation: Samples, *, seed: int, threads: int = 2) -> FittedForecaster:
-    """Gradient-boosted trees for the regime and for ln vol, stopped early on validation (Ke et al., 2017).
+    """Gradient-boosted trees for the regime and for ln vol (Ke et al., 2017).
 
-    The same samples and seed give the same trees, whatever the number of threads.
+    Grown on ``train`` and ``validation`` together, as many as did best on ``validation`` when grown on ``train``. The
+    same samples and seed give the same trees, whatever the number of threads.
     """
-    inputs, judged = (
-        lightgbm.Dataset(inputs_of(train.observations)),
-        lightgbm.Dataset(inputs_of(validation.observations)),
-    )
+    parameters = {objective: _parameters(objective, seed, threads) for objective in TARGETS}
+    rounds = _best_rounds(train, validation, parameters)
+    whole = joined(train, validation)
+    inputs = lightgbm.Dataset(inputs_of(whole.observations))
 
-    def boosted(objective: str, target: npt.NDArray[Any], judged_by: npt.NDArray[Any]) -> Predict:
-        booster = lightgbm.train(
-            _parameters(objective, seed, threads),
-            inputs.set_label(target),
-            num_boost_round=LIGHTGBM_ROUNDS,
-            valid_sets=[judged.set_reference(inputs).set_label(judged_by)],
-            callbacks=[lightgbm.early_stopping(LIGHTGBM_PATIENCE, verbose=False)],
-        )
+    def grown(objective: str) -> Predict:
+        data = inputs.set_label(TARGETS[objective](whole))
+        booster = lightgbm.train(parameters[objective], data, num_boost_round=rounds[objective])
         return lambda part: np.asarray(booster.predict(part, num_threads=threads), dtype=np.float64)
 
-    return FittedForecaster(
-        p_high=boosted("binary", train.high, validation.high),
-        ln_vol=boosted("regression", train.ln_vol, validation.ln_vol),
-    )
+    return FittedForecaster(p_high=grown(REGIME), ln_vol=grown(LN_VOL))
+
+
+def _best_penalty(train: Samples, validation: Samples) -> float:
+    inputs = inputs_of(train.observations)
+
+    def entropy(penalty: float) -> float:
+        return _cross_entropy(_in_chunks(_logistic(inputs, train, penalty), validation), validation)
+
+    return min(INVERSE_PENALTIES, key=entropy)
 
 
 def _logistic(inputs: Inputs, train: Samples, penalty: float) -> Predict:
@@ -99,20 +106,32 @@ def _logistic(inputs: Inputs, train: Samples, penalty: float) -> Predict:
     return lambda part: np.asarray(fitted.predict_proba(part)[:, 1], dtype=np.float64)
 
 
+def _best_rounds(train: Samples, validation: Samples, parameters: Mapping[str, dict[str, Any]]) -> dict[str, int]:
+    """How many trees early stopping on ``validation`` leaves, by objective."""
+    inputs = lightgbm.Dataset(inputs_of(train.observations))
+    judged = lightgbm.Dataset(inputs_of(validation.observations), reference=inputs)
+    rounds = {}
+    for objective, target in TARGETS.items():
+        booster = lightgbm.train(
+            parameters[objective],
+            inputs.set_label(target(train)),
+            num_boost_round=LIGHTGBM_ROUNDS,
+            valid_sets=[judged.set_label(target(validation))],
+            callbacks=[lightgbm.early_stopping(LIGHTGBM_PATIENCE, verbose=False)],
+        )
+        rounds[objective] = int(booster.best_iteration)
+    return rounds
+
+
 def _parameters(objective: str, seed: int, threads: int) -> dict[str, Any]:
     return {
-        "objective": objective,
         "learning_rate": 0.05,
         "num_leaves": 47,
         # Windows a minute apart are nearly the same one: a leaf of a hundred may be a single afternoon.
         "min_data_in_leaf": 1000,
         "feature_fraction": 0.5,
         "lambda_l2": 10.0,
-        "seed": seed,
-        "num_threads": threads,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
+        **reproducible(objective, seed, threads),
     }
 
 

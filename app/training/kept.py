@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,10 +25,14 @@ class KeptWork:
     """The folder of one run under ``root``, for example ``var/training/classic-1f6c…``."""
 
     def __init__(self, root: Path, kind: str, identity: Mapping[str, Any]) -> None:
-        digest = hashlib.sha256(canonical_json(identity)).hexdigest()
-        self.folder = root / f"{kind}-{digest[:16]}"
+        self.folder = root / f"{kind}-{self.digest_of(identity)}"
         self.resumed = self.folder.is_dir() and any(self.folder.iterdir())
         """Whether an earlier run left something to go on with."""
+
+    @staticmethod
+    def digest_of(value: Mapping[str, Any]) -> str:
+        """Sixteen hex digits that stand for a JSON value."""
+        return hashlib.sha256(canonical_json(value)).hexdigest()[:16]
 
     def stage(self, name: str, make: Callable[[], T]) -> T:
         """The result of a stage, made now or read from the run before.
@@ -47,7 +52,7 @@ class KeptWork:
         try:
             # weights_only: the file may hold data, never code.
             return torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError):
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
             return None
 
     def save(self, name: str, value: Any) -> None:

@@ -23,6 +23,8 @@ from app.training.evaluation import ECE_BINS, MODEL, Forecasts, r_squared
 from app.training.evaluation import auc as auc_of
 from app.types import BoolArray, FloatArray
 
+PLOTS = "plots"
+ROC, RELIABILITY, MONTHS, REALISED = "roc.png", "reliability.png", "months.png", "realised.png"
 DPI = 100
 INK, QUIET, GRID, BARS = "#22272e", "#6b7480", "#e6e9ed", "#dbe2ea"
 MODEL_COLOUR, ACCENT = "#0b5cad", "#d95f02"
@@ -61,6 +63,15 @@ VOLATILITY_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DENSITY_CELLS = 100
 DENSITY_EDGE = 0.0005
 """Share of the windows beyond each end of the density's axes."""
+
+
+def write_plots(forecasts: Mapping[str, Forecasts], samples: Samples, record: Mapping[str, Any], folder: Path) -> None:
+    """The figures of the model card, into a new ``folder``."""
+    folder.mkdir()
+    roc(forecasts, samples, folder / ROC)
+    reliability(forecasts, samples, folder / RELIABILITY)
+    per_month_accuracy(record["test"]["per_month"], folder / MONTHS)
+    forecast_against_realised(forecasts[MODEL], samples, folder / REALISED)
 
 
 def roc(forecasts: Mapping[str, Forecasts], samples: Samples, path: Path) -> None:
@@ -162,8 +173,9 @@ def frontier(points: Sequence[Mapping[str, Any]], path: Path) -> None:
             for row, (y, y_label) in enumerate((("accuracy", "accuracy"), ("auc", "AUC"))):
                 axes = grid[row, column]
                 _candidates(axes, points, x, y)
-                axes.set_xscale("log")
-                axes.xaxis.set_major_locator(_round_ticks([point[x] for point in points]))
+                values = [point[x] for point in points]
+                axes.set(xscale="log", xlim=(0.85 * min(values), max(values) / 0.85))
+                axes.xaxis.set_major_locator(_round_ticks(values))
                 axes.xaxis.set_minor_locator(NullLocator())
                 axes.xaxis.set_major_formatter(FuncFormatter(_plain))
                 axes.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
@@ -172,7 +184,7 @@ def frontier(points: Sequence[Mapping[str, Any]], path: Path) -> None:
                     axes.set_xlabel(x_label)
                     axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
                 else:
-                    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+                    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
                 if x == "rows":
                     axes.set_ylabel(y_label)
         figure.suptitle(f"What a larger circuit buys   {_what_labels_tell(points)}", x=0.01, ha="left", fontsize=11)

@@ -1,24 +1,27 @@
 """The production model, from recorded candles to a released folder. Read this file first: it is the whole path.
 
-The epoch is chosen on validation; the student is then trained anew for as many epochs on everything before the test,
-because the newest months teach the most. Nothing looks at the test period before that, and nothing is chosen after it.
+Teachers are compared, techniques kept or dropped, numbers searched and the size found on validation, on half-years that
+lie before the test. Only then are teacher and student trained on everything before the test, and the test is opened.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
+import numpy as np
+import torch
 
-from app.candles.files import read_candles
-from app.proving import engine
-from app.training.circuit import INPUT_SCALE, Weights, circuit_floats, integer_weights
+from app import __version__
+from app.features.variation import VariationSpec
+from app.proving.engine import sha256_file
+from app.training.baselines import HarRv
+from app.training.choices import SEARCHED, TECHNIQUES, Fold, Judge, Material, choose_techniques, search
+from app.training.circuit import Weights
+from app.training.classic_baseline import STUDENT
 from app.training.datasets import (
     HORIZON_MINUTES,
     Period,
@@ -26,104 +29,299 @@ from app.training.datasets import (
     Series,
     Split,
     calendar_split,
-    fit_spec,
-    joined,
     samples,
-    series_of,
     share_split,
-    usable_ends,
 )
-from app.training.evaluation import forecast_metrics, monthly_metrics, persistence_metrics
-from app.training.export import Release, refuse_existing, release_model
-from app.training.student import Epoch, StudentConfig, choose_epoch, train_until
-from app.types import Candles, FloatArray, iso
+from app.training.evaluation import forecasts_of, metrics
+from app.training.examination import Examined, classic_forecasts, examine, examine_other, fitted_on, proved
+from app.training.export import Release, refuse_existing, release_model, versions
+from app.training.frontier import SIZES, Cost, cost_of, knee, points, scores_by_size
+from app.training.kept import KeptWork
+from app.training.lessons import Lesson, lesson, together
+from app.training.material import AS_IT_IS, AT_OUR_LEVEL, OURS, Market, lessons_of, open_market
+from app.training.student import NONE, OtherAsset, Recipe, fit_student, losses
+from app.training.teachers import CANDIDATES, ENSEMBLE
+from app.training.walkforward import walk_forward
+from app.training.watch import Say
+from app.types import FloatArray, iso
 
-CLIP = 3.0
-"""In deviations. The largest hours are far out; a small circuit learns more when they are not."""
-Say = Callable[[str], None]
+TEACHER_OTHER_WEIGHT = 0.5
+"""How much another asset's windows, at our level, count for a teacher."""
+VALIDATION, TEST = "validation", "test"
+DIGITS = 6
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How thoroughly to train: minutes between samples, how to split, and how many real witnesses to compare."""
+    """How thoroughly to train: how to split, minutes between windows, and how much to try."""
 
     split: Callable[[Series], Split]
-    train_every: int
+    days: int | None
+    every: int
     test_every: int
+    start: Recipe
+    teachers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    trials: int
+    sizes: tuple[int, ...]
+    walk_months: int
     witnesses: int
-    student: StudentConfig
 
 
-FULL = Plan(split=calendar_split, train_every=5, test_every=1, witnesses=256, student=StudentConfig())
-QUICK = Plan(split=share_split, train_every=5, test_every=5, witnesses=8, student=StudentConfig(epochs=4, batch=512))
-QUICK_DAYS = 90
-"""A quick run looks at the end of the file only."""
+FULL = Plan(
+    split=calendar_split,
+    days=None,
+    every=10,
+    test_every=1,
+    start=Recipe(),
+    teachers=tuple(CANDIDATES),
+    seeds=(0, 1),
+    trials=24,
+    sizes=SIZES,
+    walk_months=30,
+    witnesses=256,
+)
+QUICK = Plan(
+    split=share_split,
+    days=90,
+    every=10,
+    test_every=5,
+    start=Recipe(batch=256, epochs=4),
+    teachers=("gradient_boosting", "wide_ensemble"),
+    seeds=(0,),
+    trials=3,
+    sizes=(4, 16),
+    walk_months=3,
+    witnesses=8,
+)
+"""A quick run looks at the end of the file only, to try the software; its model is not to be relied on."""
 
 
 def train_production(
-    candles: Path, out: Path, *, name: str, seed: int, quick: bool, force: bool, say: Say
-) -> dict[str, Any]:
-    """Train one student on a candle file and release it as the folder ``out``; gives the manifest.
+    candles: Path,
+    out: Path,
+    *,
+    kept: Path,
+    name: str,
+    seed: int = 0,
+    quick: bool = False,
+    force: bool = False,
+    say: Say,
+    also: Path | None = None,
+    classic: Path | None = None,
+) -> Json:
+    """Train on a candle file and release the student as the folder ``out``; gives the manifest.
 
-    Raises `CandleFileInvalid` for a file that cannot be used or is too short, and `ModelFolderInvalid` when ``out``
-    exists and ``force`` is not set. The same file, seed and machine give the same bytes.
+    ``also`` is another asset's file, to learn from and to test on; ``classic`` a folder that `train classic` wrote, to
+    compare with. Finished stages are kept under ``kept``, so an interrupted run goes on. Raises `CandleFileInvalid` for
+    a file that cannot be used or is too short, and `ModelFolderInvalid` when ``out`` exists and ``force`` is not set.
+    The same files, seed and machine give the same bytes but for ``report/``, where proofs are timed.
     """
     refuse_existing(out, force=force)
     plan = QUICK if quick else FULL
-    recorded = read_candles(candles)
-    series = series_of(_latest(recorded, QUICK_DAYS) if quick else recorded)
-    split = plan.split(series)
-    spec = fit_spec(series, usable_ends(series, split.train, plan.train_every)[0], clip=CLIP, input_scale=INPUT_SCALE)
-    train = samples(series, split.train, spec, every=plan.train_every)
-    validation = samples(series, split.validation, spec, every=plan.train_every)
-    say(f"training on {len(train)} windows, validating on {len(validation)}; {train.left_out} left out for gaps")
-    with _watched("choosing the epoch", plan.student.epochs, say) as watch:
-        chosen = choose_epoch(train, validation, plan.student, seed, lambda epoch: watch(epoch.number, _score(epoch)))
-    say(f"epoch {chosen.number} is best on validation; training anew on everything before the test")
-    with _watched("training", chosen.number, say) as watch:
-        weights = train_until(
-            joined(train, validation), plan.student, seed, chosen.number, lambda number: watch(number, "")
-        )
-    test = samples(series, split.test, spec, every=plan.test_every)
-    say(f"testing on {len(test)} windows and compiling the circuit")
+    market = open_market(candles, also, days=plan.days, split=plan.split, every=plan.every)
+    work = KeptWork(kept, "production", _identity(market, plan, name, seed, classic))
+    if work.resumed:
+        say("going on with an interrupted run")
+
+    teachers, folds = compare_teachers(market, plan, seed, work, say)
+    judge = Judge(folds, plan.seeds, work)
+    techniques = choose_techniques(plan.start, judge, another_asset=market.other is not None, say=say)
+    searched = search(Recipe(**techniques["recipe"]), judge, work, trials=plan.trials, seed=seed, say=say)
+    recipe = Recipe(**searched["recipe"])
+    scores = scores_by_size(recipe, judge, plan.sizes, say)
+    costs = {size: Cost(**work.stage(f"cost-{size}", partial(_cost, size))) for size in plan.sizes}
+    recipe = replace(recipe, hidden=knee(scores, costs))
+    say(f"{recipe.hidden} hidden units are the knee of the frontier; every choice is made, opening the test")
+
+    final = train_final(market, recipe, teachers["chosen"], plan, seed, work, say)
+    examined = open_test(market, final, plan, seed, work, classic, say)
+    walked = walk_forward(market, recipe, months=plan.walk_months, seed=seed, kept=work, say=say)
     record = {
-        "data": _data(candles, recorded),
-        "split": _periods(series, split, plan, {"train": train, "validation": validation, "test": test}),
+        "data": {"ours": market.ours.to_record(), "other": market.other.to_record() if market.other else None},
+        "split": _split_record(market, plan, final, folds),
         "seed": seed,
-        "config": {**asdict(plan.student), "clip": CLIP, "quick": quick, "chosen_epoch": chosen.number},
-        "metrics": {
-            "validation": forecast_metrics(_proved(chosen.weights, validation), validation),
-            **_test_metrics(_proved(weights, test), test),
-        },
+        "quick": quick,
+        "recipe": asdict(recipe),
+        "teachers": teachers,
+        "techniques": techniques["rows"],
+        "search": searched,
+        "frontier": points(scores, costs, recipe.hidden),
+        "walk_forward": walked,
+        "baselines": {"har_rv": final.har.to_record()},
+        "test": examined.record,
+        "versions": versions(),
     }
-    release = Release(name, weights, spec, record, test, plan.witnesses)
-    return release_model(release, out, force=force)
+    seconds = {size: cost.seconds for size, cost in costs.items()}
+    release = Release(name, final.student, final.spec, record, final.test, examined.forecasts, plan.witnesses, seconds)
+    manifest = release_model(release, out, force=force)
+    work.finish()
+    return manifest
 
 
-def _latest(candles: Candles, days: int) -> Candles:
-    end_ms = int(candles.open_time_ms[-1]) + 1
-    return candles.between(end_ms - days * 86_400_000, end_ms)
+@dataclass(frozen=True, slots=True)
+class Final:
+    """What was trained on everything before the test, and what it was trained on.
+
+    ``students`` holds the released student and its sibling with the other view of the second asset.
+    """
+
+    spec: VariationSpec
+    train: Samples
+    test: Samples
+    student: Weights
+    students: Mapping[str, Weights]
+    teacher: FloatArray
+    har: HarRv
 
 
-def _data(file: Path, candles: Candles) -> dict[str, Any]:
+def compare_teachers(market: Market, plan: Plan, seed: int, work: KeptWork, say: Say) -> tuple[Json, list[Fold]]:
+    """Every candidate on every fold; gives the comparison and the folds with the chosen teacher's outputs."""
+    prepared = [_fold_lessons(market, train, stretch) for train, stretch in market.split.folds]
+    rows: list[Json] = []
+    thoughts: dict[str, list[dict[str, FloatArray]]] = {}
+    for name in plan.teachers:
+        thoughts[name] = []
+        for number, lessons in enumerate(prepared, start=1):
+            say(f"teacher {name}: fold {number} of {len(prepared)}")
+            stage = partial(_taught, name, lessons, seed)
+            thoughts[name].append(_arrays(work.stage(f"teacher-{name}-{number}", stage)))
+    thoughts[ENSEMBLE] = [
+        {part: np.mean([thoughts[name][number][part] for name in plan.teachers], axis=0) for part in lessons}
+        for number, lessons in enumerate(prepared)
+    ]
+    for name, outputs in thoughts.items():
+        found = [
+            _judged(said[VALIDATION], lessons[VALIDATION]) for said, lessons in zip(outputs, prepared, strict=True)
+        ]
+        means = {key: round(float(np.mean([one[key] for one in found])), DIGITS) for key in found[0]}
+        rows.append({"teacher": name, **means})
+        say(f"teacher {name}: validation loss {rows[-1]['loss']:.4f}, AUC {rows[-1]['auc']:.4f}")
+    chosen = min(rows, key=lambda row: row["loss"])["teacher"]
+    folds = []
+    for (_, stretch), lessons, said in zip(market.split.folds, prepared, thoughts[chosen], strict=True):
+        material = Material({name: part.bare() for name, part in lessons.items() if name != VALIDATION}, said)
+        folds.append(Fold(iso(int(market.ours.series.time_ms(stretch.start))), material, lessons[VALIDATION].bare()))
+    return {"chosen": chosen, "rows": rows}, folds
+
+
+def train_final(market: Market, recipe: Recipe, teacher: str, plan: Plan, seed: int, work: KeptWork, say: Say) -> Final:
+    """Teacher and student of everything before the test, and what the teacher thinks of the test's windows."""
+    spec, lessons = lessons_of(market, market.split.train)
+    test = lesson(market.ours.series, market.split.test, spec, every=plan.test_every)
+    names = [name for name in plan.teachers if teacher in (name, ENSEMBLE)]
+    asked = {**lessons, TEST: test}
+    say(f"training the final teacher ({teacher}) and students on {len(lessons[OURS])} windows and more")
+    thoughts = [_arrays(work.stage(f"final-{name}", partial(_taught, name, asked, seed))) for name in names]
+    said = {part: np.mean([thought[part] for thought in thoughts], axis=0) for part in asked}
+    material = Material({name: part.bare() for name, part in lessons.items()}, said)
+    students = {
+        label: _fit(material, replace(recipe, other_asset=view), seed) for label, view in _views(recipe, market)
+    }
+    return Final(
+        spec=spec,
+        train=lessons[OURS].samples,
+        test=test.samples,
+        student=students[_label(recipe.other_asset)],
+        students=students,
+        teacher=said[TEST],
+        har=HarRv.fit(lessons[OURS].samples),
+    )
+
+
+def open_test(
+    market: Market, final: Final, plan: Plan, seed: int, work: KeptWork, classic: Path | None, say: Say
+) -> Examined:
+    """Everything that is said about the test, and about another asset in the same months."""
+    train, validation = (
+        samples(market.ours.series, period, final.spec, every=plan.every) for period in market.split.folds[-1]
+    )
+    say("fitting the baselines on the same time")
+    others = fitted_on(train, validation, final.test, final.har, seed)
+    if classic is not None:
+        others |= classic_forecasts(classic, market, final.test)
+    examined = examine(final.student, final.teacher, others, final.test)
+    examined.record["other_asset"] = examine_other(market, final.spec, final.students, every=plan.test_every)
+    examined.record["students"] = {
+        label: metrics(proved(weights, final.test), final.test) for label, weights in final.students.items()
+    }
+    return examined
+
+
+def _identity(market: Market, plan: Plan, name: str, seed: int, classic: Path | None) -> Json:
+    """Everything that decides the result."""
     return {
-        "file": file.name,
-        "sha256": engine.sha256_file(file),
-        "from": iso(int(candles.open_time_ms[0])),
-        "to": iso(int(candles.open_time_ms[-1])),
-        "rows": len(candles),
+        "candles": [market.ours.sha256, market.other.sha256 if market.other else None],
+        "classic": None if classic is None else sha256_file(classic / STUDENT),
+        "name": name,
+        "seed": seed,
+        "plan": {**asdict(plan), "split": plan.split.__name__},
+        "techniques": [asdict(technique) for technique in TECHNIQUES],
+        "searched": SEARCHED,
+        "versions": {**versions(), "veriregime": __version__},
     }
 
 
-def _periods(series: Series, split: Split, plan: Plan, parts: dict[str, Samples]) -> dict[str, Any]:
-    every = {"train": plan.train_every, "validation": plan.train_every, "test": plan.test_every}
+def _cost(size: int) -> Json:
+    return asdict(cost_of(size))
+
+
+def _fold_lessons(market: Market, train: Period, stretch: Period) -> dict[str, Lesson]:
+    spec, lessons = lessons_of(market, train)
+    return {**lessons, VALIDATION: lesson(market.ours.series, stretch, spec, every=market.every)}
+
+
+def _taught(name: str, lessons: Mapping[str, Lesson], seed: int) -> dict[str, torch.Tensor]:
+    """What a teacher of this kind thinks of every window, its own and those it has not seen, as tensors to keep."""
+    parts = [(lessons[OURS], 1.0)]
+    if AT_OUR_LEVEL in lessons:
+        parts.append((lessons[AT_OUR_LEVEL], TEACHER_OTHER_WEIGHT))
+    teacher = CANDIDATES[name].fit(together(parts, half_life_years=None), seed)
+    return {part: torch.from_numpy(teacher.outputs(lesson)) for part, lesson in lessons.items()}
+
+
+def _arrays(kept: Mapping[str, torch.Tensor]) -> dict[str, FloatArray]:
+    return {name: tensor.numpy() for name, tensor in kept.items()}
+
+
+def _judged(outputs: FloatArray, part: Lesson) -> dict[str, float]:
+    entropy, error = losses(outputs, part.samples)
+    scores = {name: float(value or 0) for name, value in metrics(forecasts_of(outputs), part.samples).items()}
+    return {"loss": entropy + error, **scores}
+
+
+def _fit(material: Material, recipe: Recipe, seed: int) -> Weights:
+    prepared, teacher = material.prepared(recipe)
+    return fit_student(prepared, teacher, recipe, seed)
+
+
+def _views(recipe: Recipe, market: Market) -> list[tuple[str, OtherAsset]]:
+    """The released student and, where there is another asset, its sibling that has or has not learnt from it."""
+    if market.other is None:
+        return [(_label(NONE), NONE)]
+    other = AS_IT_IS if recipe.other_asset == NONE else recipe.other_asset
+    return [(_label(NONE), NONE), (_label(other), other)]
+
+
+def _label(view: OtherAsset) -> str:
+    return "never trained on it" if view == NONE else "trained on it"
+
+
+def _split_record(market: Market, plan: Plan, final: Final, folds: list[Fold]) -> Json:
+    series, split = market.ours.series, market.split
     return {
         "embargo_minutes": HORIZON_MINUTES,
-        **{name: _period(series, getattr(split, name), part, every[name]) for name, part in parts.items()},
+        "train": _stretch(series, split.train, final.train, plan.every),
+        "folds": [
+            _stretch(series, stretch, fold.validation.samples, plan.every)
+            for (_, stretch), fold in zip(split.folds, folds, strict=True)
+        ],
+        "test": _stretch(series, split.test, final.test, plan.test_every),
     }
 
 
-def _period(series: Series, period: Period, part: Samples, every: int) -> dict[str, Any]:
+def _stretch(series: Series, period: Period, part: Samples, every: int) -> Json:
     """First and last window, and how many there are; ``labels_end`` is when the last label is known."""
     return {
         "from": iso(int(part.end_ms[0])),
@@ -132,33 +330,5 @@ def _period(series: Series, period: Period, part: Samples, every: int) -> dict[s
         "every_minutes": every,
         "samples": len(part),
         "left_out": part.left_out,
-        "high_share": round(float(part.high.mean()), 6),
+        "high_share": round(float(part.high.mean()), DIGITS),
     }
-
-
-def _proved(weights: Weights, part: Samples) -> FloatArray:
-    """What the circuit computes, since that is what a proof shows and a consumer gets."""
-    return circuit_floats(integer_weights(weights), part.observations)
-
-
-def _test_metrics(outputs: FloatArray, test: Samples) -> dict[str, Any]:
-    return {
-        "test": forecast_metrics(outputs, test),
-        "baselines": {f"persistence_{minutes}": persistence_metrics(test, minutes) for minutes in sorted(test.past)},
-        "per_month": monthly_metrics(outputs, test),
-    }
-
-
-@contextmanager
-def _watched(what: str, epochs: int, say: Say) -> Iterator[Callable[[int, str], None]]:
-    """What to call with every epoch's number and score: a bar on a terminal, a line each elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda number, score: say(f"{what}: epoch {number} of {epochs}{score}")
-        return
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=epochs)
-        yield lambda number, score: bar.update(task, completed=number, description=f"{what}{score}")
-
-
-def _score(epoch: Epoch) -> str:
-    return f", validation loss {epoch.loss:.4f} (regime {epoch.cross_entropy:.4f}, ln vol {epoch.squared_error:.4f})"

@@ -10,6 +10,7 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from app.errors import CandleFileInvalid, ModelFolderInvalid, ProofRejected
+from app.features.variation import INPUTS
 from app.inference.release import COMPILED, MANIFEST, NETWORK, SETTINGS, load_model
 from app.proving import engine
 from app.training.circuit import IntegerWeights, circuit_outputs
@@ -94,7 +95,7 @@ def test_train_production__witness__equals_the_emulation(released: Path, tmp_pat
     engine.make_development_srs(srs, circuit.logrows)
     engine.make_keys(circuit, srs, vk, pk)
     keys = Keys(circuit, srs, "", True, vk, "", pk, tmp_path / "none.sol")
-    observations = np.random.default_rng(8).integers(-384, 385, (5, 192)).astype(np.int16)
+    observations = np.random.default_rng(8).integers(-384, 385, (5, INPUTS)).astype(np.int16)
     expected = circuit_outputs(weights_in(released / NETWORK), observations)
     for row, outputs in zip(observations.tolist(), expected.tolist(), strict=True):
         assert engine.make_witness(keys, row, tmp_path / "witness.json") == tuple(outputs)

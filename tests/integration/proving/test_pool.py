@@ -13,12 +13,13 @@ import psutil
 import pytest
 
 from app.errors import ProofTimedOut, ProverDied, ProvingFailed
+from app.features.variation import INPUTS
 from app.inference.release import ReleasedModel
 from app.proving.pool import ProverPool
 from app.settings import Settings
 from app.types import Keys
 
-OBSERVATION = tuple((index * 37) % 257 - 128 for index in range(192))
+OBSERVATION = tuple((index * 37) % 257 - 128 for index in range(INPUTS))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 from app.errors import ProvingFailed
+from app.features.variation import INPUTS, VARIATION_INPUTS
 from app.training.circuit import (
     INPUT_SCALE,
     LARGEST_ACTIVATION,
@@ -27,23 +28,23 @@ pytest.importorskip("onnx", reason="onnx comes with the train extra")
 def weights() -> Weights:
     rng = np.random.default_rng(1)
     return Weights(
-        rng.normal(0, 0.1, (192, 8)), rng.normal(0, 0.5, 8), rng.normal(0, 0.5, (8, 3)), rng.normal(0, 0.5, 3)
+        rng.normal(0, 0.1, (INPUTS, 8)), rng.normal(0, 0.5, 8), rng.normal(0, 0.5, (8, 3)), rng.normal(0, 0.5, 3)
     )
 
 
 @pytest.fixture
 def observations() -> np.ndarray:
-    return np.random.default_rng(2).integers(-384, 385, (500, 192)).astype(np.int16)
+    return np.random.default_rng(2).integers(-384, 385, (500, INPUTS)).astype(np.int16)
 
 
 def test_circuit_outputs__by_hand__are_exact() -> None:
     weights = IntegerWeights(
-        hidden=np.asarray([[2, -2], *([[0, 0]] * 191)]),
+        hidden=np.asarray([[2, -2], *([[0, 0]] * (INPUTS - 1))]),
         hidden_bias=np.asarray([1, 1]),
         output=np.asarray([[1, 0, 3], [0, 5, 0]]),
         output_bias=np.asarray([0, 1, -1]),
     )
-    observation = np.zeros((1, 192), dtype=np.int16)
+    observation = np.zeros((1, INPUTS), dtype=np.int16)
     observation[0, 0] = 100
     # Hidden: 2·100 + 1·2⁷ = 328 and −200 + 128 < 0.
     assert circuit_outputs(weights, observation).tolist() == [[328, 1 << 17, 3 * 328 - (1 << 17)]]
@@ -85,7 +86,7 @@ def test_compile_reproducibly__twice__gives_the_same_bytes(weights: Weights, tmp
 
 def test_largest_activation__no_observation__goes_beyond_it(weights: Weights, observations: np.ndarray) -> None:
     integers = integer_weights(weights)
-    bound = largest_activation(integers, clip=3.0, variation_inputs=192)
+    bound = largest_activation(integers, clip=3.0, variation_inputs=INPUTS)
     hidden = observations.astype(np.int64) @ integers.hidden + (integers.hidden_bias << INPUT_SCALE)
     assert np.abs(hidden).max() <= bound < LARGEST_ACTIVATION
 
@@ -93,4 +94,4 @@ def test_largest_activation__no_observation__goes_beyond_it(weights: Weights, ob
 def test_check_range__weights_too_large__are_refused(weights: Weights) -> None:
     huge = Weights(weights.hidden * 1_000, weights.hidden_bias, weights.output, weights.output_bias)
     with pytest.raises(ProvingFailed, match="hidden sum"):
-        check_range(integer_weights(huge), clip=3.0, variation_inputs=179)
+        check_range(integer_weights(huge), clip=3.0, variation_inputs=VARIATION_INPUTS)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.errors import ToolMissing
+from app.features.variation import INPUTS
 from app.training.datasets import Samples
 from app.training.evaluation import Forecasts, metrics
 
@@ -21,7 +23,7 @@ N = 6_000
 def drawn(seed: int) -> Samples:
     """Volatility that two inputs decide, one of them by its size only, which no line can follow."""
     rng = np.random.default_rng(seed)
-    observations = rng.integers(-384, 385, (N, 192)).astype(np.int16)
+    observations = rng.integers(-384, 385, (N, INPUTS)).astype(np.int16)
     inputs = observations / 128
     ln_vol = 0.3 * inputs[:, 0] + 0.3 * (np.abs(inputs[:, 1]) - 1.5) + rng.normal(0, 0.2, N)
     return Samples(
@@ -109,6 +111,42 @@ def test_fit_lightgbm__same_seed__says_the_same_on_any_number_of_threads(
     assert np.array_equal(one.ln_vol, two.ln_vol)
 
 
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many windows each fit of a regression, and each growing of trees, was shown."""
+    counts: list[int] = []
+    grow, logistic = fitted_baselines.lightgbm.train, fitted_baselines.LogisticRegression.fit
+
+    def counted_trees(parameters: Any, data: Any, **options: Any) -> Any:
+        booster = grow(parameters, data, **options)
+        counts.append(data.num_data())
+        return booster
+
+    def counted_regression(self: Any, inputs: Any, target: Any) -> Any:
+        counts.append(len(inputs))
+        return logistic(self, inputs, target)
+
+    monkeypatch.setattr(fitted_baselines.lightgbm, "train", counted_trees)
+    monkeypatch.setattr(fitted_baselines.LogisticRegression, "fit", counted_regression)
+    return counts
+
+
+def test_fit_lightgbm__once_the_rounds_are_known__sees_validation_too(
+    train: Samples, validation: Samples, shown: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitted_baselines, "LIGHTGBM_ROUNDS", 3)
+    fit_lightgbm(train, validation, seed=5, threads=1)
+    assert shown == [N, N, 2 * N, 2 * N]
+
+
+def test_fit_logistic__once_the_penalty_is_known__sees_validation_too(
+    train: Samples, validation: Samples, shown: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitted_baselines, "INVERSE_PENALTIES", (1e-4, 1.0))
+    fit_logistic(train, validation)
+    assert shown == [N, N, 2 * N]
+
+
 def test_forecasts__chunks__leave_no_seam(
     regressed: FittedForecaster, unseen: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,10 +165,10 @@ def no_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise OSError("libgomp.so.1: cannot open shared object file: No such file or directory")
 
     monkeypatch.delitem(sys.modules, "lightgbm")
-    monkeypatch.delitem(sys.modules, "app.training.fitted_baselines")
+    monkeypatch.delitem(sys.modules, "app.training.boosting")
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
 
 
 def test_import__openmp_missing__says_what_to_install(no_openmp: None) -> None:
     with pytest.raises(ToolMissing, match="libgomp1"):
-        import app.training.fitted_baselines  # noqa: F401
+        import app.training.boosting  # noqa: F401

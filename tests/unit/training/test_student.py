@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from app.features.variation import INPUTS
 from app.training.datasets import Samples
 
 torch = pytest.importorskip("torch", reason="torch comes with the train extra")
@@ -15,7 +16,7 @@ student = pytest.importorskip("app.training.student", reason="torch comes with t
 def samples() -> Samples:
     """The first input says how volatile it will be; the others say nothing."""
     rng = np.random.default_rng(4)
-    observations = rng.integers(-256, 257, (4_000, 192)).astype(np.int16)
+    observations = rng.integers(-256, 257, (4_000, INPUTS)).astype(np.int16)
     volatility = 0.0005 * np.exp(observations[:, 0] / 256 + 0.01)
     return Samples(
         end_ms=np.arange(4_000, dtype=np.int64) * 60_000,
