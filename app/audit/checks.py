@@ -11,7 +11,7 @@ import numpy as np
 
 from app.audit.bundle import Bundle, instance_word, window_start_ms
 from app.candles.files import check_candles
-from app.errors import BadInput, OracleError
+from app.errors import BadInput, ModelFolderInvalid, OracleError
 from app.features.variation import VariationSpec, candles_digest, observe
 from app.inference.network import Network, dequantise, disagreement, forecast_from
 from app.inference.release import ReleasedModel, model_by_id
@@ -117,7 +117,10 @@ class _Audit:
         window = Window(
             feed=Feed(name=self._bundle.feed, symbol=""), end_ms=_time(self._bundle.window_end), candles=self._candles
         )
-        spec = VariationSpec.from_manifest(self.model.manifest["observation"])
+        try:
+            spec = VariationSpec.from_manifest(self.model.manifest["observation"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFolderInvalid(f"{self.model.folder}: its observation cannot be made here: {error}") from error
         values = observe(window, spec).values
         if len(values) != len(self._bundle.observation):
             raise _DoesNotHoldError(f"{len(self._bundle.observation)} inputs instead of {len(values)}")

@@ -20,6 +20,8 @@ from app.features.classic import (
     windows,
 )
 from app.inference.network import BatchSession
+from app.training.datasets import Samples
+from app.training.evaluation import Forecasts, of_margin
 from app.types import MINUTE_MS, Candles, FloatArray, IntArray
 
 TEACHER, STUDENT, TRAINING, REPORT = "teacher.onnx", "student.onnx", "training.json", "REPORT.md"
@@ -51,6 +53,15 @@ def classic_logits(folder: Path, candles: Candles, end_ms: IntArray) -> dict[str
             logits = session.run(batch).astype(np.float64)
             margins[name][rows] = logits[:, 1] - logits[:, 0]
     return margins
+
+
+def classic_forecasts(folder: Path, candles: Candles, samples: Samples) -> dict[str, Forecasts]:
+    """What both networks say about the samples' windows; where their own input has a gap, they say low.
+
+    They forecast no volatility. Raises `ModelFolderInvalid` as `classic_logits` does.
+    """
+    margins = classic_logits(folder, candles, samples.end_ms)
+    return {f"classic_{name}": of_margin(np.nan_to_num(margin, nan=-1.0)) for name, margin in margins.items()}
 
 
 def _observation(folder: Path) -> Mapping[str, Any]:

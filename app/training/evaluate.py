@@ -19,6 +19,7 @@ from app.features.variation import WINDOW_MINUTES, VariationSpec
 from app.inference.network import Network
 from app.inference.release import ReleasedModel, load_models
 from app.training.baselines import HarRv, Persistence
+from app.training.classic_baseline import classic_forecasts
 from app.training.datasets import (
     HORIZON_MINUTES,
     THRESHOLD,
@@ -35,6 +36,8 @@ from app.types import MINUTE_MS, FloatArray, iso, parse_time
 EVERY_MINUTES = 1
 PERSISTENCES = (Persistence(60), Persistence(240))
 HAR_RV = "har_rv"
+CLASSIC = "classic"
+"""The folder among the models that holds the original experiment's networks; they are no model that could serve."""
 CHUNK = 20_000
 """Windows given to the network at once: its copies of them take 50 MB instead of gigabytes."""
 
@@ -51,10 +54,13 @@ def evaluate(
     when the name does not tell one model, and `ModelFolderInvalid` when its folder does not hold.
     """
     judged = choose_model(load_models(models_dir), models_dir, model)
-    series = series_of(read_candles(candles))
+    recorded = read_candles(candles)
+    series = series_of(recorded)
     windows = _windows(series, candles, judged, start_ms, end_ms)
     forecasts = {MODEL: forecasts_of(network_outputs(Network(judged), windows.observations))}
     forecasts |= baseline_forecasts(judged, windows)
+    if (models_dir / CLASSIC).is_dir():
+        forecasts |= classic_forecasts(models_dir / CLASSIC, recorded, windows)
     found = {name: metrics(said, windows) for name, said in forecasts.items()}
     return {
         "model_name": judged.name,
@@ -89,7 +95,7 @@ def choose_model(models: Mapping[str, ReleasedModel], models_dir: Path, name: st
 
 
 def network_outputs(network: Network, observations: Observations) -> FloatArray:
-    """Raw outputs of many observations: int16 (n, 192) to float64 (n, 3)."""
+    """Raw outputs of many observations: int16 (n, inputs) to float64 (n, 3)."""
     steps = range(0, len(observations), CHUNK)
     return np.concatenate([network.outputs(observations[first : first + CHUNK].astype(np.int64)) for first in steps])
 
@@ -133,7 +139,7 @@ def _windows(series: Series, candles: Path, model: ReleasedModel, start_ms: int 
         spec = VariationSpec.from_manifest(model.manifest["observation"])
         stated = (model.manifest["horizon_minutes"], model.manifest["threshold"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFolderInvalid(f"{model.folder}: the manifest lacks or misstates {error}") from error
+        raise ModelFolderInvalid(f"{model.folder}: its manifest cannot be used: {error}") from error
     if stated != (HORIZON_MINUTES, THRESHOLD):
         raise ModelFolderInvalid(
             f"{model.folder} forecasts {stated[0]} minutes against {stated[1]}: only {HORIZON_MINUTES} minutes against "
@@ -161,13 +167,12 @@ def _period(series: Series, start_ms: int | None, end_ms: int | None) -> Period:
 def _warnings(model: ReleasedModel, windows: Samples) -> list[str]:
     """What a reader of the numbers has to know about them."""
     told = []
-    config, split = _training(model).get("config", {}), _training(model).get("split", {})
-    if config.get("quick"):
+    training = _training(model)
+    if training.get("quick"):
         told.append("the model was made by a quick run, to try the software")
     try:
-        parts = [split[name] for name in ("train", "validation")]
-        start_ms = min(parse_time(part["from"]) for part in parts)
-        end_ms = max(parse_time(part["labels_end"]) for part in parts)
+        learnt = training["split"]["train"]
+        start_ms, end_ms = parse_time(learnt["from"]), parse_time(learnt["labels_end"])
     except (KeyError, TypeError, ValueError):
         return [*told, "the manifest does not say which time the model was trained on"]
     seen = int(((windows.end_ms + HORIZON_MINUTES * MINUTE_MS > start_ms) & (windows.end_ms < end_ms)).sum())

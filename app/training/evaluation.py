@@ -50,9 +50,13 @@ class Forecasts:
 
 def forecasts_of(outputs: FloatArray) -> Forecasts:
     """Raw outputs ``(logit_low, logit_high, ln vol_annualised)``, (n, 3), as serving reads them: a tie is low."""
-    margin: FloatArray = outputs[:, 1] - outputs[:, 0]
+    return of_margin(outputs[:, 1] - outputs[:, 0], outputs[:, 2])
+
+
+def of_margin(margin: FloatArray, ln_vol: FloatArray | None = None) -> Forecasts:
+    """What ``logit_high − logit_low`` says, with a volatility or without."""
     p_high = 1.0 / (1.0 + np.exp(-np.clip(margin, -700, 700)))
-    return Forecasts(p_high=p_high, high_said=margin > 0, score=margin, ln_vol=outputs[:, 2])
+    return Forecasts(p_high=p_high, high_said=margin > 0, score=margin, ln_vol=ln_vol)
 
 
 def metrics(forecasts: Forecasts, samples: Samples) -> Metrics:

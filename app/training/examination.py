@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
 
 from app.features.variation import VariationSpec
 from app.training.baselines import HarRv, Persistence
 from app.training.circuit import Weights, circuit_floats, integer_weights
-from app.training.classic_baseline import classic_logits
 from app.training.datasets import Samples, between, samples
 from app.training.evaluation import MODEL, Forecasts, forecasts_of, metrics, monthly
 from app.training.fitted_baselines import fit_lightgbm, fit_logistic
@@ -51,12 +47,6 @@ def fitted_on(train: Samples, validation: Samples, test: Samples, har: HarRv, se
         "lightgbm": fit_lightgbm(train, validation, seed=seed),
     }
     return {name: forecaster.forecasts(test) for name, forecaster in forecasters.items()}
-
-
-def classic_forecasts(folder: Path, market: Market, test: Samples) -> dict[str, Forecasts]:
-    """What the original experiment's networks say about the same windows; where their input has a gap, low."""
-    margins = classic_logits(folder, market.ours.candles, test.end_ms)
-    return {f"classic_{name}": _of_margin(np.nan_to_num(margin, nan=-1.0)) for name, margin in margins.items()}
 
 
 def proved(weights: Weights, part: Samples) -> Forecasts:
@@ -98,8 +88,3 @@ def examine_other(market: Market, spec: VariationSpec, students: Mapping[str, We
         "high_share": round(float(part.high.mean()), DIGITS),
         "scores": {name: metrics(forecasts, part) for name, forecasts in said.items()},
     }
-
-
-def _of_margin(margin: FloatArray) -> Forecasts:
-    p_high = 1.0 / (1.0 + np.exp(-np.clip(margin, -700, 700)))
-    return Forecasts(p_high=p_high, high_said=margin > 0, score=margin, ln_vol=None)

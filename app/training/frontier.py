@@ -92,6 +92,13 @@ def points(scores: dict[int, Score], costs: dict[int, Cost], released: int) -> l
             "logrows": costs[size].logrows,
             "proof_bytes": costs[size].proof_bytes,
             "validation_loss": round(score.loss, DIGITS),
+            **dict(
+                zip(
+                    ("gain", "gain_error"),
+                    (round(value, DIGITS) for value in score.advantage(scores[released])),
+                    strict=True,
+                )
+            ),
             "accuracy": round(score.means["accuracy"], DIGITS),
             "auc": round(score.means["auc"], DIGITS),
             "r2_log_vol": round(score.means["r2_log_vol"], DIGITS),

@@ -21,7 +21,7 @@ from app.proving.engine import sha256_file
 from app.training.baselines import HarRv
 from app.training.choices import SEARCHED, TECHNIQUES, Fold, Judge, Material, choose_techniques, search
 from app.training.circuit import Weights
-from app.training.classic_baseline import STUDENT
+from app.training.classic_baseline import STUDENT, classic_forecasts
 from app.training.datasets import (
     HORIZON_MINUTES,
     Period,
@@ -33,20 +33,18 @@ from app.training.datasets import (
     share_split,
 )
 from app.training.evaluation import forecasts_of, metrics
-from app.training.examination import Examined, classic_forecasts, examine, examine_other, fitted_on, proved
+from app.training.examination import Examined, examine, examine_other, fitted_on, proved
 from app.training.export import Release, refuse_existing, release_model, versions
 from app.training.frontier import SIZES, Cost, cost_of, knee, points, scores_by_size
 from app.training.kept import KeptWork
-from app.training.lessons import Lesson, lesson, together
-from app.training.material import AS_IT_IS, AT_OUR_LEVEL, OURS, Market, lessons_of, open_market
+from app.training.lessons import Lesson, lesson
+from app.training.material import AS_IT_IS, OURS, Market, lessons_of, open_market
 from app.training.student import NONE, OtherAsset, Recipe, fit_student, losses
 from app.training.teachers import CANDIDATES, ENSEMBLE
 from app.training.walkforward import walk_forward
 from app.training.watch import Say
 from app.types import FloatArray, iso
 
-TEACHER_OTHER_WEIGHT = 0.5
-"""How much another asset's windows, at our level, count for a teacher."""
 VALIDATION, TEST = "validation", "test"
 DIGITS = 6
 Json = dict[str, Any]
@@ -76,7 +74,7 @@ FULL = Plan(
     test_every=1,
     start=Recipe(),
     teachers=tuple(CANDIDATES),
-    seeds=(0, 1),
+    seeds=(0, 1, 2),
     trials=24,
     sizes=SIZES,
     walk_months=30,
@@ -136,13 +134,14 @@ def train_production(
     say(f"{recipe.hidden} hidden units are the knee of the frontier; every choice is made, opening the test")
 
     final = train_final(market, recipe, teachers["chosen"], plan, seed, work, say)
-    examined = open_test(market, final, plan, seed, work, classic, say)
+    examined = open_test(market, final, plan, seed, classic, say)
     walked = walk_forward(market, recipe, months=plan.walk_months, seed=seed, kept=work, say=say)
     record = {
         "data": {"ours": market.ours.to_record(), "other": market.other.to_record() if market.other else None},
         "split": _split_record(market, plan, final, folds),
         "seed": seed,
         "quick": quick,
+        "seeds": list(plan.seeds),
         "recipe": asdict(recipe),
         "teachers": teachers,
         "techniques": techniques["rows"],
@@ -230,9 +229,7 @@ def train_final(market: Market, recipe: Recipe, teacher: str, plan: Plan, seed: 
     )
 
 
-def open_test(
-    market: Market, final: Final, plan: Plan, seed: int, work: KeptWork, classic: Path | None, say: Say
-) -> Examined:
+def open_test(market: Market, final: Final, plan: Plan, seed: int, classic: Path | None, say: Say) -> Examined:
     """Everything that is said about the test, and about another asset in the same months."""
     train, validation = (
         samples(market.ours.series, period, final.spec, every=plan.every) for period in market.split.folds[-1]
@@ -240,7 +237,7 @@ def open_test(
     say("fitting the baselines on the same time")
     others = fitted_on(train, validation, final.test, final.har, seed)
     if classic is not None:
-        others |= classic_forecasts(classic, market, final.test)
+        others |= classic_forecasts(classic, market.ours.candles, final.test)
     examined = examine(final.student, final.teacher, others, final.test)
     examined.record["other_asset"] = examine_other(market, final.spec, final.students, every=plan.test_every)
     examined.record["students"] = {
@@ -273,11 +270,8 @@ def _fold_lessons(market: Market, train: Period, stretch: Period) -> dict[str, L
 
 
 def _taught(name: str, lessons: Mapping[str, Lesson], seed: int) -> dict[str, torch.Tensor]:
-    """What a teacher of this kind thinks of every window, its own and those it has not seen, as tensors to keep."""
-    parts = [(lessons[OURS], 1.0)]
-    if AT_OUR_LEVEL in lessons:
-        parts.append((lessons[AT_OUR_LEVEL], TEACHER_OTHER_WEIGHT))
-    teacher = CANDIDATES[name].fit(together(parts, half_life_years=None), seed)
+    """What a teacher of our asset thinks of every window, its own and those it has not seen, as tensors to keep."""
+    teacher = CANDIDATES[name].fit(lessons[OURS], seed)
     return {part: torch.from_numpy(teacher.outputs(lesson)) for part, lesson in lessons.items()}
 
 

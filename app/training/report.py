@@ -281,7 +281,7 @@ def _why_this_size(points: list[Record], seconds: Seconds) -> str:
     peers = [point for point in points if point["logrows"] == lowest]
     lower = [point for point in peers if point["validation_loss"] < released["validation_loss"]]
     larger = [str(point["hidden"]) for point in lower if point["hidden"] > released["hidden"]]
-    within = f" ({listed(larger)} has a lower mean loss, but within that error.)" if larger else ""
+    within = f" (The mean loss is lower at {listed(larger)}, but within that error.)" if larger else ""
     times = [seconds[point["hidden"]] for point in peers]
     span = f"{min(times):.2f} to {max(times):.2f} s" if len(times) > 1 else f"{times[0]:.2f} s"
     return f"""A circuit is padded to 2^k rows, so k decides the time: at k = {lowest}, the lowest here, a proof takes
@@ -384,12 +384,13 @@ def _other_asset(record: Record) -> str:
         if recipe["teacher_weight"]
         else ""
     )
+    view = "as it is" if recipe["other_asset"] == "none" else recipe["other_asset"]
     head = ("", "ours: accuracy", "AUC", "R²", "other: accuracy", "AUC", "R²")
     return f"""## Another asset
 
 The same network with the same constants on `{other["file"]}`, {other["samples"]:,} windows of the same months,
-{percent(other["high_share"], digits=1)} of them high. One student has seen that asset's windows before the test, one
-has not; everything else about them is the same.{taught}
+{percent(other["high_share"], digits=1)} of them high. One student has learnt from that asset's windows before the test
+({view}), one has not; everything else about them is the same.{taught}
 
 {table(head, rows)}
 

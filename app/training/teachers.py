@@ -7,7 +7,7 @@ that err differently errs less.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -77,13 +77,6 @@ class Mean:
     def outputs(self, lesson: Lesson) -> FloatArray:
         result: FloatArray = np.mean([teacher.outputs(lesson) for teacher in self.teachers], axis=0)
         return result
-
-
-def mean_of(teachers: Sequence[Teacher]) -> Teacher:
-    """The teachers' mean; raises `ValueError` where there is none."""
-    if not teachers:
-        raise ValueError("a mean takes at least one teacher")
-    return Mean(tuple(teachers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def test_card__classic_networks__come_last_with_their_caveat(manifest: Json, rec
 
 
 def test_card__no_other_asset__says_that_others_are_untested(manifest: Json, record: Json, tmp_path: Path) -> None:
-    assert "Others are untested." in written(manifest, record, tmp_path)
+    assert "Others are untested." in in_prose(written(manifest, record, tmp_path))
 
 
 @pytest.mark.parametrize(("view", "accuracy"), [("none", "73.00 %"), ("at our level", "74.00 %")])

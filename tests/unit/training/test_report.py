@@ -259,7 +259,7 @@ def test_report__no_trials__is_no_table(manifest: Json, record: Json) -> None:
 def test_report__released_size__is_explained_by_its_k(manifest: Json, record: Json) -> None:
     text = in_prose(report(manifest, record, SECONDS))
     assert "at k = 11, the lowest here, a proof takes 0.21 to 0.22 s" in text
-    assert "(16 has a lower mean loss, but within that error.)" in text
+    assert "(The mean loss is lower at 16, but within that error.)" in text
     assert "The best at k = 12, 32 hidden neurons, would change the loss by -0.0050 and AUC by +0.0050" in text
     assert "0.41 s instead of 0.21 s" in text
 
