@@ -221,7 +221,7 @@ def _second(training: Record) -> str:
     if other is None:
         return ""
     if recipe["other_asset"] == "none":
-        return _file(" The released student has seen no window of a second asset; its teacher could learn from", other)
+        return _file(" The released student has seen no window of the second asset, which was only tested on:", other)
     how = f"{recipe['other_asset']}, each window counting {recipe['other_weight']:g}"
     return _file(f" A second asset was learnt from as well ({how}):", other)
 

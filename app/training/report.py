@@ -308,9 +308,9 @@ def _test(record: Record) -> str:
 
 {percent(test["high_share"], digits=1)} of the {test["samples"]:,} windows are high, so always saying *{said}* would be
 right in {percent(share)}. The model is judged by its circuit's integers, its teacher ({label_of(chosen)}) as it is.
-HAR-RV is fitted on everything before the test. Logistic regression and LightGBM see the student's inputs; their weights
-come from before the newest fold, which decides on penalty and number of trees.{classic_caveat(test)} Persistence knows
-no doubt, which costs it Brier score and calibration. Brier, calibration error and QLIKE are better when smaller.
+HAR-RV is fitted on everything before the test. Logistic regression and LightGBM see the student's inputs; the newest
+fold decides on penalty and number of trees, then they are fitted on everything before the test.{classic_caveat(test)}
+Persistence knows no doubt, which costs it Brier score and calibration. Brier, calibration error and QLIKE are better when smaller.
 
 {months_table(test)}
 
@@ -379,11 +379,7 @@ def _other_asset(record: Record) -> str:
         )
         for name in [*test["students"], *sorted(name for name in ours if name.startswith(PERSISTENCE))]
     ]
-    taught = (
-        " Both listened to the same teacher, who had learnt from both assets: even the first is no complete stranger."
-        if recipe["teacher_weight"]
-        else ""
-    )
+    taught = " Both listened to the same teacher, who knows our asset only." if recipe["teacher_weight"] else ""
     view = "as it is" if recipe["other_asset"] == "none" else recipe["other_asset"]
     head = ("", "ours: accuracy", "AUC", "R²", "other: accuracy", "AUC", "R²")
     return f"""## Another asset

@@ -289,7 +289,7 @@ def test_report__other_asset__compares_both_students(manifest: Json, with_other:
     text = report(manifest, with_other, SECONDS)
     assert "| student, never trained on it (released) | 84.00 % | 0.8700 | 0.6000 | 69.00 % |" in text
     assert "| student, trained on it | 83.50 % | 0.8700 | 0.6000 | 74.00 % |" in text
-    assert "who had learnt from both assets" in in_prose(text)
+    assert "who knows our asset only" in in_prose(text)
     assert (
         "-1.00 points for the student never trained on it and +4.00 points for the student trained on it"
         in in_prose(text)
