@@ -1,10 +1,16 @@
-"""The door to LightGBM: a machine without the OpenMP runtime is told what it lacks, and trees come out reproducible."""
+"""The door to LightGBM: a machine without the OpenMP runtime is told what it lacks, and trees come out reproducible.
+
+LightGBM's threads read how to wait for each other when they are loaded, as torch's do: see `threads`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.errors import ToolMissing
+
+# Before LightGBM, as it decides how its threads wait.
+from app.training.threads import MOST_THREADS
 
 try:
     import lightgbm
@@ -13,7 +19,7 @@ except OSError as error:
         "LightGBM needs the OpenMP runtime libgomp: install libgomp1 (Debian, Ubuntu), libgomp (Fedora, Alpine)"
     ) from error
 
-__all__ = ["lightgbm", "reproducible"]
+__all__ = ["MOST_THREADS", "lightgbm", "reproducible"]
 
 
 def reproducible(objective: str, seed: int, threads: int) -> dict[str, Any]:

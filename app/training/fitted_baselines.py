@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from app.training.boosting import lightgbm, reproducible
+from app.training.boosting import MOST_THREADS, lightgbm, reproducible
 from app.training.circuit import INPUT_SCALE
 from app.training.datasets import Observations, Samples, joined
 from app.training.evaluation import Forecasts
@@ -73,7 +73,7 @@ def fit_logistic(train: Samples, validation: Samples) -> FittedForecaster:
     )
 
 
-def fit_lightgbm(train: Samples, validation: Samples, *, seed: int, threads: int = 2) -> FittedForecaster:
+def fit_lightgbm(train: Samples, validation: Samples, *, seed: int, threads: int = MOST_THREADS) -> FittedForecaster:
     """Gradient-boosted trees for the regime and for ln vol (Ke et al., 2017).
 
     Grown on ``train`` and ``validation`` together, as many as did best on ``validation`` when grown on ``train``. The

@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from app.inference.release import canonical_json
+from app.training.threads import torch
 
 T = TypeVar("T")
 

@@ -40,7 +40,7 @@ from app.training.kept import KeptWork
 from app.training.lessons import Lesson, lesson
 from app.training.material import AS_IT_IS, OURS, Market, lessons_of, open_market
 from app.training.student import NONE, OtherAsset, Recipe, fit_student, losses
-from app.training.teachers import CANDIDATES, ENSEMBLE
+from app.training.teachers import CANDIDATES, ENSEMBLE, ENSEMBLE_WHAT
 from app.training.walkforward import walk_forward
 from app.training.watch import Say
 from app.types import FloatArray, iso
@@ -195,7 +195,7 @@ def compare_teachers(market: Market, plan: Plan, seed: int, work: KeptWork, say:
             _judged(said[VALIDATION], lessons[VALIDATION]) for said, lessons in zip(outputs, prepared, strict=True)
         ]
         means = {key: round(float(np.mean([one[key] for one in found])), DIGITS) for key in found[0]}
-        rows.append({"teacher": name, **means})
+        rows.append({"teacher": name, "what": CANDIDATES[name].what if name in CANDIDATES else ENSEMBLE_WHAT, **means})
         say(f"teacher {name}: validation loss {rows[-1]['loss']:.4f}, AUC {rows[-1]['auc']:.4f}")
     chosen = min(rows, key=lambda row: row["loss"])["teacher"]
     folds = []

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from app.features.variation import INPUTS
-from app.training.boosting import lightgbm, reproducible
+from app.training.boosting import MOST_THREADS, lightgbm, reproducible
 from app.training.lessons import Inputs, Lesson
 from app.training.teacher_fitting import NetworkTeacher, Reader, Recipe, fit_network
 from app.training.teacher_networks import CHANNELS, STATE, DilatedConvolutions, Head, HourlyNetwork, LastState
@@ -25,7 +25,7 @@ ENSEMBLE_WHAT = "the mean of the other teachers' outputs"
 
 ROUNDS = 400
 """Fixed: rounds chosen on validation would need a validation part wherever a teacher is fitted."""
-THREADS = 2
+THREADS = MOST_THREADS
 """For speed only: the trees are the same on any number."""
 PARAMETERS = {
     "num_leaves": 31,

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 
 import torch
 
+__all__ = ["MOST_THREADS", "torch", "using_threads"]
+
 MOST_THREADS = min(2, os.cpu_count() or 1)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from app.features.variation import INPUTS
 from app.inference.network import Network, dequantise, disagreement, forecast_from
 from app.inference.release import NETWORK, ReleasedModel
 from app.types import FloatArray, IntArray, Regime
@@ -21,7 +22,7 @@ def network(model: ReleasedModel) -> Network:
 @pytest.fixture(scope="module")
 def observations(model: ReleasedModel) -> IntArray:
     largest = 3 * 2**model.circuit.input_scale
-    return np.random.default_rng(4).integers(-largest, largest + 1, (50, 192))
+    return np.random.default_rng(4).integers(-largest, largest + 1, (50, INPUTS))
 
 
 @pytest.fixture(scope="module")

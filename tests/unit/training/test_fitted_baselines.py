@@ -12,8 +12,7 @@ from app.features.variation import INPUTS
 from app.training.datasets import Samples
 from app.training.evaluation import Forecasts, metrics
 
-pytest.importorskip("lightgbm", reason="lightgbm comes with the train extra")
-pytest.importorskip("sklearn", reason="scikit-learn comes with the train extra")
+pytest.importorskip("app.training.fitted_baselines", reason="its libraries come with the train extra")
 from app.training import fitted_baselines
 from app.training.fitted_baselines import FittedForecaster, fit_lightgbm, fit_logistic, inputs_of
 

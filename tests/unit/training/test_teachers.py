@@ -12,8 +12,7 @@ from app.training.datasets import Samples
 from app.training.evaluation import forecasts_of, metrics
 from app.types import FloatArray
 
-pytest.importorskip("lightgbm", reason="lightgbm comes with the train extra")
-pytest.importorskip("torch", reason="torch comes with the train extra")
+pytest.importorskip("app.training.teachers", reason="its libraries come with the train extra")
 import torch
 
 from app.training import teachers
