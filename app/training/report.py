@@ -7,18 +7,14 @@ the report has a folder of its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from app.clock import wall_ms
 from app.training.card import (
-    ENOUGH_POINTS,
     METRICS,
-    TEACHER,
     agreement,
     better_persistence,
     classic_caveat,
@@ -26,33 +22,22 @@ from app.training.card import (
     larger_class,
     metric,
     months_table,
-    ordered,
     released_student,
     scores_table,
     split_table,
-    weak_months,
 )
 from app.training.evaluation import MODEL, PERSISTENCE
 from app.training.markdown import NOTHING, counted, listed, number, percent, reflowed, table
 from app.training.plots import MONTHS, PLOTS, REALISED, RELIABILITY, ROC, frontier
+from app.training.verdict import Goal, goals, points_between, weaknesses
 
 REPORT = "report"
 TEXT, FRONTIER, SECONDS = "REPORT.md", "frontier.png", "proof_seconds.json"
 BEST_TRIALS = 5
 TRAINED = ("retrained", "trained_once")
-SMALLER_IS_BETTER = ("brier", "ece", "qlike")
 
 Record = Mapping[str, Any]
 Seconds = Mapping[int, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """One thing that the model was to reach, and what it reached."""
-
-    text: str
-    figure: str
-    met: bool
 
 
 def write_report(manifest: Record, record: Record, seconds: Seconds, folder: Path) -> None:
@@ -82,32 +67,11 @@ def report(manifest: Record, record: Record, seconds: Seconds) -> str:
     return reflowed("\n\n".join(part for part in parts if part))
 
 
-def goals(record: Record) -> list[Goal]:
-    """What a model is held to on the test, and whether this one is there."""
-    test = record["test"]
-    lead, retention = test["points_above_better_persistence"], test["retention"]
-    ece = test["scores"][MODEL]["ece"]
-    har, logistic, lightgbm = (_points(test["scores"], name) for name in ("har_rv", "logistic_regression", "lightgbm"))
-    return [
-        Goal("at least 8 accuracy points above the better persistence", f"{lead:+.2f} points", lead >= 8),
-        Goal("more accurate than HAR-RV", f"{har:+.2f} points", har > 0),
-        Goal("more accurate than logistic regression", f"{logistic:+.2f} points", logistic > 0),
-        Goal("no more than 0.3 accuracy points below LightGBM", f"{lightgbm:+.2f} points", lightgbm >= -0.3),
-        Goal("at least 98 % of the teacher's accuracy", percent(retention), retention >= 0.98),
-        Goal("calibration error of 0.02 at most", number(ece), ece <= 0.02),
-    ]
-
-
-def _points(scores: Mapping[str, Record], name: str, of: str = MODEL) -> float:
-    """Accuracy points of one forecaster above another, rounded as the record is."""
-    return round(100 * float(scores[of]["accuracy"] - scores[name]["accuracy"]), 4)
-
-
 def _answer(manifest: Record, record: Record, seconds: Seconds) -> str:
     test, circuit, hidden = record["test"], manifest["circuit"], record["recipe"]["hidden"]
     model, split = test["scores"][MODEL], record["split"]["test"]
     against = [
-        f"{_points(test['scores'], name):+.2f} against {label_of(name)}"
+        f"{points_between(test['scores'], name):+.2f} against {label_of(name)}"
         for name in ("persistence_60", "persistence_240", "har_rv", "logistic_regression", "lightgbm")
     ]
     found = goals(record)
@@ -172,6 +136,7 @@ def _teachers(record: Record) -> str:
         )
         for row in record["teachers"]["rows"]
     ]
+    kinds = "\n".join(f"* {label_of(row['teacher'])}: {row['what']}" for row in record["teachers"]["rows"])
     return f"""## Teachers
 
 A teacher may see more than the student, up to a month back, and need not be provable. *Loss*, here and below, is cross
@@ -179,8 +144,9 @@ entropy of the regime plus squared error of ln volatility. All figures are means
 
 {table(("teacher", "loss", *METRICS.values()), rows)}
 
-Chosen: {label_of(record["teachers"]["chosen"])}, for the lowest loss. The *ensemble* is the mean of all others'
-outputs."""
+{kinds}
+
+Chosen: {label_of(record["teachers"]["chosen"])}, for the lowest loss."""
 
 
 def _techniques(record: Record) -> str:
@@ -310,7 +276,8 @@ def _test(record: Record) -> str:
 right in {percent(share)}. The model is judged by its circuit's integers, its teacher ({label_of(chosen)}) as it is.
 HAR-RV is fitted on everything before the test. Logistic regression and LightGBM see the student's inputs; the newest
 fold decides on penalty and number of trees, then they are fitted on everything before the test.{classic_caveat(test)}
-Persistence knows no doubt, which costs it Brier score and calibration. Brier, calibration error and QLIKE are better when smaller.
+Persistence knows no doubt, which costs it Brier score and calibration. Brier, calibration error and QLIKE are better
+when smaller.
 
 {months_table(test)}
 
@@ -351,7 +318,7 @@ def _retraining(walked: list[Record]) -> str:
     if not later:
         return "There is only one stretch: nothing can be said about training anew."
     better = sum(row["retrained"]["accuracy"] > row["trained_once"]["accuracy"] for row in later)
-    mean = sum(_points(row, "trained_once", "retrained") for row in later) / len(later)
+    mean = sum(points_between(row, "trained_once", "retrained") for row in later) / len(later)
     return f"""Training anew had the higher accuracy in {better} of the
 {counted(len(later), "stretch", "stretches")} after the first; on average it brought {mean:+.2f} points."""
 
@@ -396,92 +363,10 @@ The same network with the same constants on `{other["file"]}`, {other["samples"]
 def _transfer(test: Record) -> str:
     other = test["other_asset"]["scores"]
     name, accuracy = better_persistence(other)
-    leads = [f"{_points(other, name, label):+.2f} points for the student {label}" for label in test["students"]]
+    leads = [f"{points_between(other, name, label):+.2f} points for the student {label}" for label in test["students"]]
     return f"Against the better persistence there ({label_of(name)}, {percent(accuracy)}): {listed(leads)}."
 
 
 def _weak(record: Record) -> str:
     points = "\n".join(f"* {point}" for point in weaknesses(record))
     return f"## What failed or is weak\n\n{points or 'Nothing that the figures of this run show.'}"
-
-
-def weaknesses(record: Record) -> list[str]:
-    """What does not speak for the model, as far as the record's own figures can tell."""
-    found: tuple[Callable[[Record], Iterator[str]], ...] = (
-        _goals_missed,
-        _weak_months,
-        _beaten,
-        _dropped,
-        _walked_badly,
-        _badly_elsewhere,
-    )
-    return [words for part in found for words in part(record)]
-
-
-def _goals_missed(record: Record) -> Iterator[str]:
-    for goal in goals(record):
-        if not goal.met:
-            yield f"Goal not met: {goal.text} ({goal.figure})."
-
-
-def _weak_months(record: Record) -> Iterator[str]:
-    test = record["test"]
-    if weak := weak_months(test):
-        yield f"Less than {ENOUGH_POINTS:g} points above the better persistence in {listed(weak)}."
-    constant = [row["month"] for row in test["per_month"] if row["accuracy"] <= larger_class(row["high_share"])[1]]
-    if constant:
-        yield f"No more accurate than always naming the month's more frequent regime in {listed(constant)}."
-    behind = {
-        name: [row["month"] for row in test["per_month"] if name in row and row["accuracy"] < row[name]]
-        for name in ("har_rv", "lightgbm")
-    }
-    for name, months in behind.items():
-        if months:
-            yield f"Less accurate than {label_of(name)} in {listed(months)}."
-
-
-def _beaten(record: Record) -> Iterator[str]:
-    """Every metric in which something simpler, or a tree, does better on the test."""
-    scores = record["test"]["scores"]
-    for key, label in METRICS.items():
-        own = scores[MODEL][key]
-        sign = -1 if key in SMALLER_IS_BETTER else 1
-        better = [
-            f"{label_of(name)} ({metric(scores[name], key)})"
-            for name in ordered(scores)
-            if name not in (MODEL, TEACHER)
-            and None not in (own, scores[name][key])
-            and sign * scores[name][key] > sign * own
-        ]
-        if better:
-            yield f"Better than the model in {label} ({metric(scores[MODEL], key)}): {listed(better)}."
-
-
-def _dropped(record: Record) -> Iterator[str]:
-    tried = [row for row in record["techniques"] if "loss" in row]
-    together = groupby(tried, key=lambda row: str(row["technique"]))
-    dropped = [name for name, rows in together if not any(row["kept"] for row in rows)]
-    if dropped:
-        yield f"Did not help enough to be kept: {'; '.join(dropped)}."
-    if record["search"]["trials"] and not record["search"]["kept"]:
-        yield f"A search of {counted(len(record['search']['trials']), 'trial')} found nothing better than before it."
-
-
-def _walked_badly(record: Record) -> Iterator[str]:
-    behind = [row["from"][:10] for row in record["walk_forward"] if _points(row, "har_rv", "retrained") <= 0]
-    if behind:
-        yield f"In the walk-forward, no better than HAR-RV in the stretches from {listed(behind)}."
-    later = record["walk_forward"][1:]
-    older = [row["from"][:10] for row in later if _points(row, "trained_once", "retrained") < 0]
-    if older:
-        yield f"Training anew was worse than not doing so in the stretches from {listed(older)}."
-
-
-def _badly_elsewhere(record: Record) -> Iterator[str]:
-    other = record["test"].get("other_asset")
-    if other is None:
-        return
-    name, accuracy = better_persistence(other["scores"])
-    for label in record["test"]["students"]:
-        if other["scores"][label]["accuracy"] <= accuracy:
-            yield f"On another asset, the student {label} is no better than {label_of(name)}."

@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("matplotlib", reason="matplotlib comes with the train extra")
 from app.training import report as reports
 from app.training.markdown import WIDTH
-from app.training.report import goals, report, weaknesses, write_report
+from app.training.report import report, write_report
+from app.training.verdict import goals, weaknesses
 from app.types import parse_time
 
 SECONDS = {8: 0.21, 16: 0.22, 32: 0.41}
@@ -102,8 +103,8 @@ def record() -> Json:
         "teachers": {
             "chosen": "ensemble",
             "rows": [
-                {"teacher": "recurrent_network", "loss": 0.33, **score(0.83)},
-                {"teacher": "ensemble", "loss": 0.29, **score(0.85)},
+                {"teacher": "recurrent_network", "what": "a recurrence", "loss": 0.33, **score(0.83)},
+                {"teacher": "ensemble", "what": "the mean of the others", "loss": 0.29, **score(0.85)},
             ],
         },
         "techniques": [
