@@ -114,7 +114,7 @@ TECHNIQUES = (
             "both heads, T = 1, α = 0.7": {"teacher_weight": 0.7, "teacher_weight_vol": 0.7},
             **{
                 f"regime, T = {temperature:g}, α = {weight:g}": {"teacher_weight": weight, "temperature": temperature}
-                for temperature, weight in ((1.0, 0.7), (2.0, 0.7), (4.0, 0.7), (1.0, 1.0))
+                for temperature, weight in ((1.0, 0.3), (1.0, 0.7), (2.0, 0.7), (4.0, 0.7), (1.0, 1.0))
             },
         },
     ),

@@ -22,7 +22,7 @@ from app.features.classic import (
 from app.inference.network import BatchSession
 from app.training.datasets import Samples
 from app.training.evaluation import Forecasts, of_margin
-from app.types import MINUTE_MS, Candles, FloatArray, IntArray
+from app.types import MINUTE_MS, Candles, FloatArray, IntArray, parse_time
 
 TEACHER, STUDENT, TRAINING, REPORT = "teacher.onnx", "student.onnx", "training.json", "REPORT.md"
 """The files of a classic folder."""
@@ -62,6 +62,15 @@ def classic_forecasts(folder: Path, candles: Candles, samples: Samples) -> dict[
     """
     margins = classic_logits(folder, candles, samples.end_ms)
     return {f"classic_{name}": of_margin(np.nan_to_num(margin, nan=-1.0)) for name, margin in margins.items()}
+
+
+def learnt_from(folder: Path) -> tuple[int, int]:
+    """The time (ms UTC) in which the networks have seen answers, to learn from or to stop by."""
+    try:
+        split = json.loads((folder / TRAINING).read_text())["split"]
+        return parse_time(split["train"]["from"]), parse_time(split["validation"]["labels_end"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelFolderInvalid(f"{folder / TRAINING} lacks or misstates {error}") from error
 
 
 def _observation(folder: Path) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from app.features.variation import WINDOW_MINUTES, VariationSpec
 from app.inference.network import Network
 from app.inference.release import ReleasedModel, load_models
 from app.training.baselines import HarRv, Persistence
-from app.training.classic_baseline import classic_forecasts
+from app.training.classic_baseline import classic_forecasts, learnt_from
 from app.training.datasets import (
     HORIZON_MINUTES,
     THRESHOLD,
@@ -59,8 +59,10 @@ def evaluate(
     windows = _windows(series, candles, judged, start_ms, end_ms)
     forecasts = {MODEL: forecasts_of(network_outputs(Network(judged), windows.observations))}
     forecasts |= baseline_forecasts(judged, windows)
+    warnings = _warnings(judged, windows)
     if (models_dir / CLASSIC).is_dir():
         forecasts |= classic_forecasts(models_dir / CLASSIC, recorded, windows)
+        warnings += _classic_warnings(models_dir / CLASSIC, windows)
     found = {name: metrics(said, windows) for name, said in forecasts.items()}
     return {
         "model_name": judged.name,
@@ -75,7 +77,7 @@ def evaluate(
         "model": found.pop(MODEL),
         "baselines": found,
         "per_month": monthly(forecasts, windows),
-        "warnings": _warnings(judged, windows),
+        "warnings": warnings,
     }
 
 
@@ -175,13 +177,28 @@ def _warnings(model: ReleasedModel, windows: Samples) -> list[str]:
         start_ms, end_ms = parse_time(learnt["from"]), parse_time(learnt["labels_end"])
     except (KeyError, TypeError, ValueError):
         return [*told, "the manifest does not say which time the model was trained on"]
-    seen = int(((windows.end_ms + HORIZON_MINUTES * MINUTE_MS > start_ms) & (windows.end_ms < end_ms)).sum())
+    seen = _within(windows, start_ms, end_ms)
     if seen:
         told.append(
             f"{seen:,} of {len(windows):,} windows lie in the time that the model was trained on, {iso(start_ms)} to "
             f"{iso(end_ms)}: of the market it learnt from, it has seen the answers there"
         )
     return told
+
+
+def _classic_warnings(folder: Path, windows: Samples) -> list[str]:
+    start_ms, end_ms = learnt_from(folder)
+    seen = _within(windows, start_ms, end_ms)
+    if not seen:
+        return []
+    return [
+        f"{seen:,} windows lie in the time that the classic networks were made with: they look better than they are"
+    ]
+
+
+def _within(windows: Samples, start_ms: int, end_ms: int) -> int:
+    """How many windows or their labels reach into a stretch of time."""
+    return int(((windows.end_ms + HORIZON_MINUTES * MINUTE_MS > start_ms) & (windows.end_ms < end_ms)).sum())
 
 
 def _training(model: ReleasedModel) -> Mapping[str, Any]:

@@ -71,9 +71,9 @@ def judged(
 def models_with(tmp_path: Path) -> Callable[..., Path]:
     """A models folder with a copy of the released model whose manifest's training record is changed."""
 
-    def make(name: str = "btc-usdt-4h-v1", **training: Any) -> Path:
+    def make(name: str = "btc-usdt-4h-v2", **training: Any) -> Path:
         target = tmp_path / "models" / name
-        shutil.copytree(MODELS / "btc-usdt-4h-v1", target)
+        shutil.copytree(MODELS / "btc-usdt-4h-v2", target)
         manifest = json.loads((target / MANIFEST).read_text())
         manifest["name"] = name
         manifest["training"].update(training)
@@ -184,14 +184,14 @@ def test_evaluate__handful_of_windows__says_how_many_are_needed(file: Path) -> N
 
 
 def test_evaluate__months_of_training__are_warned_of(make_candles: Callable[..., Candles], tmp_path: Path) -> None:
-    split = load_model(MODELS / "btc-usdt-4h-v1").manifest["training"]["split"]
-    learnt_ms = parse_time(split["validation"]["labels_end"])
+    split = load_model(MODELS / "btc-usdt-4h-v2").manifest["training"]["split"]
+    learnt_ms = parse_time(split["train"]["labels_end"])
     file = write(make_candles(8 * 1440, learnt_ms + 480 * MINUTE_MS), tmp_path / "old.parquet")
     found = judged(file)
     # 240 of the judged windows' ends lie after the last label that the model was trained on, and that moment itself.
     assert found["warnings"] == [
         f"{found['n'] - 241:,} of {found['n']:,} windows lie in the time that the model was trained on, "
-        f"{split['train']['from']} to {split['validation']['labels_end']}: of the market it learnt from, it has seen "
+        f"{split['train']['from']} to {split['train']['labels_end']}: of the market it learnt from, it has seen "
         "the answers there"
     ]
 
@@ -201,7 +201,7 @@ def test_evaluate__after_training__has_no_warning(result: dict[str, Any]) -> Non
 
 
 def test_evaluate__quick_model__is_warned_of(file: Path, models_with: Callable[..., Path]) -> None:
-    found = judged(file, models_with(config={"quick": True}, split={}), start=FROM, end=TO)
+    found = judged(file, models_with(quick=True, split={}), start=FROM, end=TO)
     assert found["warnings"] == [
         "the model was made by a quick run, to try the software",
         "the manifest does not say which time the model was trained on",
@@ -222,7 +222,7 @@ def test_evaluate__har_rv_out_of_form__is_the_folders_fault(file: Path, models_w
 
 
 def test_evaluate__unknown_model__names_those_that_are_there(file: Path) -> None:
-    with pytest.raises(UnknownModel, match="'doge': there is btc-usdt-4h-v1"):
+    with pytest.raises(UnknownModel, match="'doge': there is btc-usdt-4h-v2"):
         judged(file, model="doge")
 
 

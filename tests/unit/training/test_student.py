@@ -143,7 +143,9 @@ def test_fit_student__teacher_weight_one__learns_the_teacher_and_not_what_happen
     teacher = np.column_stack([np.zeros(N), wrong, np.full(N, 0.25)])
     weights = fit(lesson, teacher=teacher, teacher_weight=1.0, teacher_weight_vol=1.0, epochs=8)
     assert accuracy(weights, unseen) < 0.1
-    assert abs(float(np.corrcoef(weights.outputs(unseen.samples.observations)[:, 2], unseen.samples.ln_vol)[0, 1])) < 0.5
+    assert (
+        abs(float(np.corrcoef(weights.outputs(unseen.samples.observations)[:, 2], unseen.samples.ln_vol)[0, 1])) < 0.5
+    )
     assert float(weights.outputs(unseen.samples.observations)[:, 2].mean()) == pytest.approx(0.25, abs=0.1)
 
 
