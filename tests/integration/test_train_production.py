@@ -22,7 +22,7 @@ from app.types import MINUTE_MS, Keys, parse_time
 
 pytest.importorskip("lightgbm", reason="lightgbm comes with the train extra")
 pytest.importorskip("torch", reason="torch comes with the train extra")
-from app.training import export, frontier
+from app.training import choices, export, frontier
 from app.training.kept import KeptWork
 from app.training.production import train_production
 
@@ -256,6 +256,10 @@ STAGES = (
 )
 
 
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_train_production__interrupted_at_every_stage__goes_on_to_the_same_bytes(
     released: Path, candles: Path, tmp_path: Path
 ) -> None:
@@ -272,6 +276,12 @@ def test_train_production__interrupted_at_every_stage__goes_on_to_the_same_bytes
             quick(candles, tmp_path, interrupt)
         assert (said[0] == "going on with an interrupted run") == (number > 0)
         check_kept(tmp_path)
+        if stage == "search: trial 1 of 3":
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(choices, "fit_student", interrupted)
+                # In the middle of the second trial, which is left behind without an end.
+                with pytest.raises(KeyboardInterrupt):
+                    quick(candles, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "trial_keys", refuse)
         with pytest.raises(ProofRejected):
@@ -403,11 +413,7 @@ def broken_off(table: Columns) -> Columns:
         (short, "are too few: .* 14 days to train on"),
         (calm, "every window is low: there is nothing to tell apart"),
         (constant, "prices do not move over the training period"),
-        pytest.param(
-            broken_off,
-            "complete week before them",
-            marks=pytest.mark.xfail(strict=False, reason="fit_spec divides by the number of windows"),
-        ),
+        (broken_off, "complete week before them"),
     ],
 )
 def test_train_production__file_that_cannot_be_learnt_from__is_refused_before_any_training(
