@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
+import app.training  # noqa: F401  it decides how threads wait, before any test loads torch
 from app.candles.venue import Page, Venue
 from app.errors import VenueUnavailable
 from app.features.variation import VariationSpec

@@ -76,7 +76,7 @@ def classic(
 ) -> None:
     """Reproduce the original experiment: CNN teacher, distilled MLP, their report beside the original's figures."""
     with _offline():
-        from app.training.classic import train_classic
+        from app.training.classic.experiment import train_classic
 
         settings = Settings()
         target = out or settings.var_dir / "classic"

@@ -63,7 +63,7 @@ def load_model(folder: Path) -> ReleasedModel:
     """
     manifest = _read_manifest(folder)
     try:
-        for name in (NETWORK, SETTINGS, COMPILED):
+        for name in (NETWORK, SETTINGS, COMPILED, RECORD):
             _check_hash(folder / name, manifest["files"][name])
         if manifest["outputs"]["names"] != list(OUTPUTS):
             raise ModelFolderInvalid(f"{folder}: outputs must be {', '.join(OUTPUTS)}")

@@ -1,15 +1,10 @@
-"""The door to LightGBM: a machine without the OpenMP runtime is told what it lacks, and trees come out reproducible.
-
-LightGBM's threads read how to wait for each other when they are loaded, as torch's do: see `threads`.
-"""
+"""The door to LightGBM: a machine without the OpenMP runtime is told what it lacks, and trees come out reproducible."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from app.errors import ToolMissing
-
-# Before LightGBM, as it decides how its threads wait.
 from app.training.threads import MOST_THREADS
 
 try:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages.journal import JournalFileBackend
 
 from app.training.evaluation import forecasts_of, metrics
 from app.training.kept import KeptWork
@@ -176,41 +175,31 @@ def choose_techniques(start: Recipe, judge: Judge, *, another_asset: bool, say: 
     return {"recipe": asdict(recipe), "rows": rows}
 
 
-def search(recipe: Recipe, judge: Judge, kept: KeptWork, *, trials: int, seed: int, say: Callable[[str], None]) -> Json:
-    """Let Optuna move the recipe's numbers; gives the recipe and the trials. The study is kept on disk as it goes.
+def search(recipe: Recipe, judge: Judge, *, trials: int, seed: int, say: Callable[[str], None]) -> Json:
+    """Let Optuna move the recipe's numbers; gives the recipe and the trials.
 
-    Every trial draws from a sampler of its own, seeded by how many are complete: the state of one long-lived sampler
-    would be lost with an interrupted process, and the study would go another way.
+    Every trial draws from a sampler of its own, seeded by its number, so the study takes the same way whenever it is
+    gone through. After an interrupt it is gone through again from the start: the judge still has the scores.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     moved = {name: bounds for name, bounds in SEARCHED.items() if getattr(recipe, name)}
-    start = judge.score(recipe)
-    study = _study(kept)
-    while (done := len(_complete(study))) < trials:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = optuna.samplers.TPESampler(
-                seed=1000 * seed + done, n_startup_trials=trials // 3, multivariate=True
-            )
+    start, study = judge.score(recipe), optuna.create_study()
+    for number in range(trials):
+        study.sampler = _sampler(1000 * seed + number, trials)
         trial = study.ask()
         values: Json = {
             name: round(trial.suggest_float(name, *bounds, log=name != "teacher_weight"), 4)
             for name, bounds in moved.items()
         }
         score = judge.score(replace(recipe, **values))
+        trial.set_user_attr("values", values)
         study.tell(trial, score.loss)
-        say(f"search: trial {done + 1} of {trials}, loss {score.loss:.4f} (before the search {start.loss:.4f})")
-    complete = _complete(study)
-    best = min(complete, key=lambda trial: (trial.value, trial.number)) if complete else None
-    found = replace(recipe, **{name: round(value, 4) for name, value in best.params.items()}) if best else recipe
+        say(f"search: trial {number + 1} of {trials}, loss {score.loss:.4f} (before the search {start.loss:.4f})")
+    rows = [{**trial.user_attrs["values"], "loss": round(float(trial.value or 0), DIGITS)} for trial in study.trials]
+    best = min(rows, key=lambda row: row["loss"], default={})
+    found = replace(recipe, **{name: value for name, value in best.items() if name != "loss"})
     score = judge.score(found)
     keep = score.beats(start)
-    rows = [
-        {
-            **{name: round(value, 4) for name, value in trial.params.items()},
-            "loss": round(float(trial.value or 0), DIGITS),
-        }
-        for trial in complete
-    ]
     return {
         "recipe": asdict(found if keep else recipe),
         "kept": keep,
@@ -219,6 +208,15 @@ def search(recipe: Recipe, judge: Judge, kept: KeptWork, *, trials: int, seed: i
         "before": _shown(start, start),
         "after": _shown(score, start),
     }
+
+
+def _sampler(seed: int, trials: int) -> optuna.samplers.TPESampler:
+    """A tree-structured Parzen estimator (Bergstra et al., 2011) that looks at all numbers together."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=trials // 3, multivariate=True, constant_liar=False
+        )
 
 
 def _on_fold(fold: Fold, recipe: Recipe, seeds: Sequence[int]) -> Iterator[tuple[float, Json]]:
@@ -237,15 +235,3 @@ def _shown(score: Score, against: Score) -> Json:
         "gain_error": round(error, DIGITS),
         **{name: round(value, DIGITS) for name, value in score.means.items()},
     }
-
-
-def _study(kept: KeptWork) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    kept.folder.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.JournalStorage(JournalFileBackend(str(kept.folder / "study.journal")))
-    return optuna.create_study(study_name="recipe", storage=storage, load_if_exists=True)
-
-
-def _complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The trials that were told a value: one cut off by an interrupt stays behind without any, and is asked anew."""
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))

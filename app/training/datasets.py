@@ -24,6 +24,7 @@ HORIZON_MINUTES = 240
 THRESHOLD = 0.0005
 """Standard deviation of one-minute log returns from which the next four hours count as high."""
 LEAST_SAMPLES = 100
+LEAST_DAYS = 180
 PAST_MINUTES = (60, 240, 1440, WINDOW_MINUTES)
 """What persistence (an hour, four hours) and HAR-RV (four hours, a day, a week) look back on."""
 CHUNK = 20_000
@@ -175,12 +176,14 @@ def usable_ends(series: Series, period: Period, every: int) -> tuple[IntArray, i
 
 def fit_spec(series: Series, ends: IntArray, *, clip: float, input_scale: int) -> VariationSpec:
     """The observation's constants, among them mean and deviation of every level over the training windows."""
+    if not len(ends):
+        raise CandleFileInvalid("no window to train on has a complete week before it: there is nothing to learn from")
     total, squares = np.zeros(VARIATION_INPUTS), np.zeros(VARIATION_INPUTS)
     for _, levels, _ in _chunks(series, ends):
         total += levels.sum(axis=0)
         squares += (levels**2).sum(axis=0)
     mean = total / len(ends)
-    deviation = np.sqrt(squares / len(ends) - mean**2)
+    deviation = np.sqrt(np.maximum(squares / len(ends) - mean**2, 0.0))
     if not (deviation > 0).all():
         raise CandleFileInvalid("prices do not move over the training period: there is nothing to learn from")
     return VariationSpec(mean=mean, deviation=deviation, clip=clip, input_scale=input_scale)
@@ -219,8 +222,8 @@ def calendar_split(series: Series) -> Split:
     """
     month = np.datetime64(series.end_ms, "ms").astype("datetime64[M]")
     cuts = [_index(series, month - back) for back in (24, 18, 12, 6)]
-    first = next((cut for cut in cuts[:-1] if cut - WINDOW_MINUTES >= 180 * 1440), None)
-    return _split(series, cuts[-2:] if first is None else cuts[cuts.index(first) :], least_days=180)
+    enough = [cut for cut in cuts[:-1] if _before(cut).end - _before(cut).start >= LEAST_DAYS * 1440]
+    return _split(series, [*(enough or cuts[-2:-1]), cuts[-1]], least_days=LEAST_DAYS)
 
 
 def share_split(series: Series) -> Split:
@@ -238,12 +241,16 @@ def _index(series: Series, month: np.datetime64) -> int:
     return (int(month.astype("datetime64[ms]").astype(np.int64)) - series.start_ms) // MINUTE_MS
 
 
+def _before(cut: int) -> Period:
+    """What may be learnt before a cut: a week of history comes first, and every label is known at the cut."""
+    return Period(WINDOW_MINUTES + 1, cut - HORIZON_MINUTES)
+
+
 def _split(series: Series, cuts: Sequence[int], *, least_days: int) -> Split:
     """Folds between each two cuts, and the test after the last."""
-    start = WINDOW_MINUTES + 1
-    before = [Period(start, cut - HORIZON_MINUTES) for cut in cuts]
+    before = [_before(cut) for cut in cuts]
     stretches = [Period(first, last - HORIZON_MINUTES) for first, last in itertools.pairwise(cuts)]
-    if before[0].end - start < least_days * 1440:
+    if before[0].end - before[0].start < least_days * 1440:
         raise CandleFileInvalid(
             f"candles from {iso(series.start_ms)} to {iso(series.end_ms)} are too few: before validation and test "
             f"there must be a week of history and {least_days} days to train on"

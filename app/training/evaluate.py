@@ -19,7 +19,7 @@ from app.features.variation import WINDOW_MINUTES, VariationSpec
 from app.inference.network import Network
 from app.inference.release import ReleasedModel, load_models
 from app.training.baselines import HarRv, Persistence
-from app.training.classic_baseline import classic_forecasts, learnt_from
+from app.training.classic.baseline import classic_forecasts, learnt_from
 from app.training.datasets import (
     HORIZON_MINUTES,
     THRESHOLD,

@@ -36,7 +36,6 @@ from app.inference.release import (
     load_model,
 )
 from app.proving import engine
-from app.training.card import CARD, write_card
 from app.training.circuit import (
     INPUT_SCALE,
     LOGROWS,
@@ -52,8 +51,9 @@ from app.training.circuit import (
 )
 from app.training.datasets import HORIZON_MINUTES, THRESHOLD, Observations, Samples
 from app.training.evaluation import MODEL, Forecasts
-from app.training.plots import PLOTS, write_plots
-from app.training.report import REPORT, write_report
+from app.training.reporting.card import CARD, write_card
+from app.training.reporting.plots import PLOTS, write_plots
+from app.training.reporting.report import REPORT, write_report
 from app.types import Circuit, Keys, ModelId
 
 OPSET = 18

@@ -27,7 +27,6 @@ from app.training.student import Recipe
 
 SIZES = (4, 8, 12, 16, 18, 24, 32, 64)
 LARGEST_LOGROWS = 16
-PROOFS = 5
 DIGITS = 6
 Json = dict[str, Any]
 
@@ -51,12 +50,12 @@ def scores_by_size(recipe: Recipe, judge: Judge, sizes: Sequence[int], say: Call
     return found
 
 
-def cost_of(hidden: int) -> Cost:
-    """Compile and prove a student of this size, whose weights do not matter to the cost."""
+def cost_of(hidden: int, proofs: int) -> Cost:
+    """Compile a student of this size, whose weights do not matter to the cost, and prove it so many times."""
     rng = np.random.default_rng(hidden)
-    weights = Weights(
-        rng.normal(0, 0.1, (INPUTS, hidden)), rng.normal(0, 0.1, hidden), rng.normal(0, 0.3, (hidden, 3)), np.zeros(3)
-    ).rounded()
+    # No zero among the biases: ezkl leaves out what is zero, and the rows would be too few.
+    shapes = ((INPUTS, hidden), (hidden,), (hidden, 3), (3,))
+    weights = Weights(*(rng.uniform(0.05, 0.3, shape) for shape in shapes)).rounded()
     with tempfile.TemporaryDirectory(prefix="veriregime-frontier-") as scratch:
         folder = Path(scratch)
         write_network(weights, folder / NETWORK)
@@ -65,7 +64,7 @@ def cost_of(hidden: int) -> Cost:
             if rows >= 2**logrows:
                 continue
             try:
-                return _prove(folder, rows, logrows)
+                return _prove(folder, rows, logrows, proofs)
             except ProofRejected:
                 # The last rows of a circuit are taken by the protocol; a student that reaches into them needs more.
                 continue
@@ -108,12 +107,12 @@ def points(scores: dict[int, Score], costs: dict[int, Cost], released: int) -> l
     ]
 
 
-def _prove(folder: Path, rows: int, logrows: int) -> Cost:
+def _prove(folder: Path, rows: int, logrows: int, proofs: int) -> Cost:
     circuit = circuit_in(folder, logrows)
     keys = trial_keys(circuit, folder)
     proof = engine.prove(keys, [1] * INPUTS)
     seconds = []
-    for _ in range(PROOFS):
+    for _ in range(proofs):
         started = time.perf_counter()
         engine.prove(keys, [1] * INPUTS)
         seconds.append(time.perf_counter() - started)

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from app.inference.release import canonical_json
-from app.training.threads import torch
 
 T = TypeVar("T")
 
@@ -51,7 +52,16 @@ class KeptWork:
         try:
             # weights_only: the file may hold data, never code.
             return torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            pickle.PickleError,
+        ):
             return None
 
     def save(self, name: str, value: Any) -> None:

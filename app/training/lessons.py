@@ -32,23 +32,29 @@ CONTEXT = len(CONTEXT_DAYS) + SAME_HOURS_DAYS + HOURS
 class Lesson:
     """Windows to learn from, in the order of assets and then of time.
 
-    ``weight`` float64 (n,) has mean one; ``context`` float32 (n, `CONTEXT`) is for teachers.
+    ``weight`` float64 (n,) has mean one; ``context`` float32 (n, `CONTEXT`) is for teachers. The first ``own`` windows
+    are of the asset to forecast.
     """
 
     samples: Samples
     weight: FloatArray
     context: Inputs
+    own: int
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def where(self, part: BoolArray) -> Lesson:
         """Some of the windows, by a mask (n,)."""
-        return Lesson(self.samples.where(part), self.weight[part], self.context[part])
+        return Lesson(self.samples.where(part), self.weight[part], self.context[part], int(part[: self.own].sum()))
+
+    def of_own(self) -> Samples:
+        """The windows of the asset to forecast, which is what a forecast is judged by."""
+        return self.samples.where(np.arange(len(self)) < self.own)
 
     def bare(self) -> Lesson:
         """Without the context, once the teachers are done with it: it is most of the memory."""
-        return Lesson(self.samples, self.weight, np.empty((len(self), 0), dtype=np.float32))
+        return Lesson(self.samples, self.weight, np.empty((len(self), 0), dtype=np.float32), self.own)
 
     @property
     def inputs(self) -> Inputs:
@@ -60,7 +66,7 @@ def lesson(series: Series, period: Period, spec: VariationSpec, *, every: int, t
     """The period's windows with their context, all counting the same."""
     part = samples(series, period, spec, every=every, to_train=to_train)
     ends = (part.end_ms - series.start_ms) // MINUTE_MS
-    return Lesson(part, np.ones(len(part)), context_of(series, ends))
+    return Lesson(part, np.ones(len(part)), context_of(series, ends), len(part))
 
 
 def context_of(series: Series, ends: IntArray) -> Inputs:
@@ -99,14 +105,15 @@ def level_ratio(ours: Series, theirs: Series, end_ms: int) -> float | None:
 
 
 def together(parts: Sequence[tuple[Lesson, float]], *, half_life_years: float | None) -> Lesson:
-    """Several lessons as one, each with its weight; within each, old windows count less by their age."""
+    """Several lessons as one, ours first, each with its weight; within each, old windows count less by their age."""
     newest = max(int(part.samples.end_ms[-1]) for part, _ in parts)
     weights = [share * part.weight * _freshness(part.samples.end_ms, newest, half_life_years) for part, share in parts]
     whole = parts[0][0].samples
     for part, _ in parts[1:]:
         whole = joined(whole, part.samples)
     weight = np.concatenate(weights)
-    return Lesson(whole, weight / weight.mean(), np.concatenate([part.context for part, _ in parts]))
+    context = np.concatenate([part.context for part, _ in parts])
+    return Lesson(whole, weight / weight.mean(), context, len(parts[0][0]))
 
 
 def _freshness(end_ms: IntArray, newest: int, half_life_years: float | None) -> FloatArray:

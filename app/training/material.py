@@ -12,7 +12,7 @@ from app.errors import CandleFileInvalid
 from app.features.variation import VariationSpec
 from app.proving import engine
 from app.training.circuit import INPUT_SCALE
-from app.training.datasets import Period, Series, Split, between, fit_spec, series_of, usable_ends
+from app.training.datasets import LEAST_SAMPLES, Period, Series, Split, between, fit_spec, series_of, usable_ends
 from app.training.lessons import Lesson, as_if, lesson, level_ratio
 from app.types import Candles, iso
 
@@ -63,10 +63,23 @@ def open_market(
     """
     ours = recording(candles, days)
     cut = split(ours.series)
+    _require(ours, ours.series, cut.test, every, "to test on")
     other = None if also is None else recording(also, days)
-    if other is not None and level_ratio(ours.series, other.series, _end_ms(ours.series, cut.train)) is None:
-        raise CandleFileInvalid(f"{also} has no candles from the time that {candles} is trained on")
+    if other is not None:
+        _require(other, ours.series, cut.train, every, f"to learn from before the test of {candles.name}")
+        _require(other, ours.series, cut.test, every, f"in the time of the test of {candles.name}")
     return Market(ours, other, cut, every)
+
+
+def _require(file: Recording, ours: Series, period: Period, every: int, purpose: str) -> None:
+    """Raise `CandleFileInvalid` unless the file has windows in a period of our series: now, not after the training."""
+    same = between(file.series, int(ours.time_ms(period.start)), _end_ms(ours, period))
+    count = len(usable_ends(file.series, same, every)[0])
+    if count < LEAST_SAMPLES:
+        raise CandleFileInvalid(
+            f"{file.path} has {count} complete windows {purpose}, {iso(int(ours.time_ms(period.start)))} to "
+            f"{iso(_end_ms(ours, period))}; {LEAST_SAMPLES} are needed"
+        )
 
 
 def recording(path: Path, days: int | None) -> Recording:
@@ -92,7 +105,7 @@ def _other(other: Series, ours: Series, period: Period, spec: VariationSpec, eve
     end_ms = _end_ms(ours, period)
     same = between(other, int(ours.time_ms(period.start)), end_ms)
     ratio = level_ratio(ours, other, end_ms)
-    if ratio is None or not len(usable_ends(other, same, every)[0]):
+    if ratio is None or len(usable_ends(other, same, every)[0]) < LEAST_SAMPLES:
         return {}
     forms = {AS_IT_IS: other, AT_OUR_LEVEL: as_if(other, ratio)}
     return {name: lesson(series, same, spec, every=every, to_train=False) for name, series in forms.items()}

@@ -21,7 +21,7 @@ from app.proving.engine import sha256_file
 from app.training.baselines import HarRv
 from app.training.choices import SEARCHED, TECHNIQUES, Fold, Judge, Material, choose_techniques, search
 from app.training.circuit import Weights
-from app.training.classic_baseline import STUDENT, classic_forecasts
+from app.training.classic.baseline import FILES, check_classic, classic_forecasts
 from app.training.datasets import (
     HORIZON_MINUTES,
     Period,
@@ -40,7 +40,7 @@ from app.training.kept import KeptWork
 from app.training.lessons import Lesson, lesson
 from app.training.material import AS_IT_IS, OURS, Market, lessons_of, open_market
 from app.training.student import NONE, OtherAsset, Recipe, fit_student, losses
-from app.training.teachers import CANDIDATES, ENSEMBLE, ENSEMBLE_WHAT
+from app.training.teachers.candidates import CANDIDATES, CONFIGURATION, ENSEMBLE, ENSEMBLE_WHAT
 from app.training.walkforward import walk_forward
 from app.training.watch import Say
 from app.types import FloatArray, iso
@@ -63,6 +63,7 @@ class Plan:
     seeds: tuple[int, ...]
     trials: int
     sizes: tuple[int, ...]
+    proofs: int
     walk_months: int
     witnesses: int
 
@@ -77,6 +78,7 @@ FULL = Plan(
     seeds=(0, 1, 2),
     trials=24,
     sizes=SIZES,
+    proofs=5,
     walk_months=30,
     witnesses=256,
 )
@@ -90,6 +92,7 @@ QUICK = Plan(
     seeds=(0,),
     trials=3,
     sizes=(4, 16),
+    proofs=1,
     walk_months=3,
     witnesses=8,
 )
@@ -118,6 +121,8 @@ def train_production(
     """
     refuse_existing(out, force=force)
     plan = QUICK if quick else FULL
+    if classic is not None:
+        check_classic(classic)
     market = open_market(candles, also, days=plan.days, split=plan.split, every=plan.every)
     work = KeptWork(kept, "production", _identity(market, plan, name, seed, classic))
     if work.resumed:
@@ -126,10 +131,10 @@ def train_production(
     teachers, folds = compare_teachers(market, plan, seed, work, say)
     judge = Judge(folds, plan.seeds, work)
     techniques = choose_techniques(plan.start, judge, another_asset=market.other is not None, say=say)
-    searched = search(Recipe(**techniques["recipe"]), judge, work, trials=plan.trials, seed=seed, say=say)
+    searched = search(Recipe(**techniques["recipe"]), judge, trials=plan.trials, seed=seed, say=say)
     recipe = Recipe(**searched["recipe"])
     scores = scores_by_size(recipe, judge, plan.sizes, say)
-    costs = {size: Cost(**work.stage(f"cost-{size}", partial(_cost, size))) for size in plan.sizes}
+    costs = {size: Cost(**work.stage(f"cost-{size}", partial(_cost, size, plan.proofs))) for size in plan.sizes}
     recipe = replace(recipe, hidden=knee(scores, costs))
     say(f"{recipe.hidden} hidden units are the knee of the frontier; every choice is made, opening the test")
 
@@ -208,7 +213,7 @@ def compare_teachers(market: Market, plan: Plan, seed: int, work: KeptWork, say:
 def train_final(market: Market, recipe: Recipe, teacher: str, plan: Plan, seed: int, work: KeptWork, say: Say) -> Final:
     """Teacher and student of everything before the test, and what the teacher thinks of the test's windows."""
     spec, lessons = lessons_of(market, market.split.train)
-    test = lesson(market.ours.series, market.split.test, spec, every=plan.test_every)
+    test = lesson(market.ours.series, market.split.test, spec, every=plan.test_every, to_train=False)
     names = [name for name in plan.teachers if teacher in (name, ENSEMBLE)]
     asked = {**lessons, TEST: test}
     say(f"training the final teacher ({teacher}) and students on {len(lessons[OURS])} windows and more")
@@ -250,18 +255,19 @@ def _identity(market: Market, plan: Plan, name: str, seed: int, classic: Path | 
     """Everything that decides the result."""
     return {
         "candles": [market.ours.sha256, market.other.sha256 if market.other else None],
-        "classic": None if classic is None else sha256_file(classic / STUDENT),
+        "classic": None if classic is None else [sha256_file(classic / file) for file in FILES],
         "name": name,
         "seed": seed,
         "plan": {**asdict(plan), "split": plan.split.__name__},
         "techniques": [asdict(technique) for technique in TECHNIQUES],
         "searched": SEARCHED,
+        "teachers": CONFIGURATION,
         "versions": {**versions(), "veriregime": __version__},
     }
 
 
-def _cost(size: int) -> Json:
-    return asdict(cost_of(size))
+def _cost(size: int, proofs: int) -> Json:
+    return asdict(cost_of(size, proofs))
 
 
 def _fold_lessons(market: Market, train: Period, stretch: Period) -> dict[str, Lesson]:

@@ -13,10 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-
-from app.training.threads import using_threads
-
-# isort: split
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
@@ -29,6 +25,7 @@ from app.training.datasets import HORIZON_MINUTES, Samples
 from app.training.distillation import distillation_loss
 from app.training.evaluation import forecasts_of
 from app.training.lessons import Lesson
+from app.training.threads import using_threads
 from app.types import MINUTE_MS, FloatArray
 
 OUTPUT_COUNT = len(OUTPUTS)
@@ -129,11 +126,11 @@ def fit_student(
         found: list[tuple[float, Weights]] = []
         for number in _passes(network, _batches(lesson, teacher), recipe, seed):
             on_epoch(number)
-            if held_back is not None:
+            if held_back is not None and number >= _settled(recipe):
                 weights = weights_of(network)
-                found.append((loss_of(weights.rounded(), held_back.samples), weights))
+                found.append((loss_of(weights.rounded(), held_back), weights))
         weights = min(found, key=lambda entry: entry[0])[1] if found else weights_of(network)
-    return calibrated(weights, lesson.samples) if recipe.calibrated else weights
+    return calibrated(weights, lesson.of_own()) if recipe.calibrated else weights
 
 
 def weights_of(network: Student) -> Weights:
@@ -228,12 +225,19 @@ def _loss(network: Student, data: _Batches, rows: Tensor, recipe: Recipe, genera
     return (data.weight[rows] * (regime + error)).mean()
 
 
-def _hold_back(lesson: Lesson, teacher: FloatArray | None) -> tuple[Lesson, FloatArray | None, Lesson]:
-    """The lesson without its newest tenth, with an embargo before it, and that tenth."""
+def _settled(recipe: Recipe) -> int:
+    """The first epoch at which early stopping may stop: before it, weights to be cut or rounded are not so yet."""
+    if recipe.quantisation_aware:
+        return recipe.epochs
+    return int(PRUNE_AFTER * recipe.epochs) + 1 if recipe.pruned else 1
+
+
+def _hold_back(lesson: Lesson, teacher: FloatArray | None) -> tuple[Lesson, FloatArray | None, Samples]:
+    """The lesson without its newest tenth, with an embargo before it, and our asset's windows of that tenth."""
     end_ms = lesson.samples.end_ms
     border = int(np.quantile(end_ms, 1 - NEWEST_SHARE))
     early = end_ms < border - HORIZON_MINUTES * MINUTE_MS
-    return lesson.where(early), None if teacher is None else teacher[early], lesson.where(end_ms >= border)
+    return lesson.where(early), None if teacher is None else teacher[early], lesson.where(end_ms >= border).of_own()
 
 
 def _batches(lesson: Lesson, teacher: FloatArray | None) -> _Batches:

@@ -13,7 +13,16 @@ from app.features.variation import WINDOW_MINUTES, VariationSpec
 from app.training.baselines import HarRv, Persistence
 from app.training.choices import Material
 from app.training.circuit import Weights
-from app.training.datasets import HORIZON_MINUTES, Period, Samples, Series, between, samples
+from app.training.datasets import (
+    HORIZON_MINUTES,
+    LEAST_SAMPLES,
+    Period,
+    Samples,
+    Series,
+    between,
+    samples,
+    usable_ends,
+)
 from app.training.evaluation import Forecasts, forecasts_of, metrics
 from app.training.kept import KeptWork
 from app.training.material import OURS, Market, lessons_of
@@ -50,6 +59,12 @@ def walk_forward(
     once = cache(lambda: train(cuts[0][0]))
     rows: list[Json] = []
     for number, (start_ms, end_ms) in enumerate(cuts, start=1):
+        if (
+            len(usable_ends(market.ours.series, between(market.ours.series, start_ms, end_ms), market.every)[0])
+            < LEAST_SAMPLES
+        ):
+            say(f"walk-forward: {iso(start_ms)} to {iso(end_ms)} has too few complete windows and is left out")
+            continue
         rows.append(kept.stage(f"walk-{number}", partial(_row, market, start_ms, end_ms, train, once)))
         say(f"walk-forward: {number} of {len(cuts)} quarters, accuracy {rows[-1]['retrained']['accuracy']:.3f}")
     return rows

@@ -21,11 +21,11 @@ from app.proving.engine import sha256_file
 from app.types import MINUTE_MS, parse_time
 
 pytest.importorskip("torch", reason="torch comes with the train extra")
-from app.training import classic
-from app.training.classic import QUICK, ClassicReport, train_classic
-from app.training.classic_baseline import classic_logits
-from app.training.classic_data import classic_data
-from app.training.classic_report import classic_report
+from app.training.classic import experiment as classic
+from app.training.classic.baseline import classic_logits
+from app.training.classic.data import classic_data
+from app.training.classic.experiment import QUICK, ClassicReport, train_classic
+from app.training.classic.report import classic_report
 from app.training.datasets import is_high
 
 DAYS = 35

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from app.types import MINUTE_MS, Keys, parse_time
 
 pytest.importorskip("lightgbm", reason="lightgbm comes with the train extra")
 pytest.importorskip("torch", reason="torch comes with the train extra")
-from app.training import choices, export, frontier
+from app.training import choices, export
 from app.training.kept import KeptWork
 from app.training.production import train_production
 
@@ -81,14 +81,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 def record_of(folder: Path) -> Json:
     record: Json = json.loads((folder / RECORD).read_text())
     return record
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_proof() -> Iterator[None]:
-    """Enough where nothing depends on the seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frontier, "PROOFS", 1)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +169,6 @@ def test_train_production__manifest_and_record__state_the_same(released: Path) -
     assert point["proof_bytes"] == manifest["circuit"]["proof_bytes"]
 
 
-@pytest.mark.xfail(strict=True, reason="cost_of's student has no output bias, which saves three rows")
 def test_train_production__frontier__has_the_rows_of_the_released_circuit(released: Path) -> None:
     manifest, record = json.loads((released / MANIFEST).read_text()), record_of(released)
     (point,) = (point for point in record["frontier"] if point["released"])
@@ -358,7 +349,6 @@ def test_train_production__existing_folder__is_refused_before_any_work(tmp_path:
         quick(tmp_path / "missing.parquet", tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="OSError passes for a folder without the student; the rest is read at the end")
 @pytest.mark.parametrize("present", [(), ("student.onnx",)])
 def test_train_production__classic_folder_that_is_none__is_refused_before_any_work(
     candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: tuple[str, ...]
@@ -426,7 +416,6 @@ def test_train_production__file_that_cannot_be_learnt_from__is_refused_before_an
     assert not (tmp_path / "models").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="the test's windows are looked at only after all the training")
 def test_train_production__nothing_happens_in_the_test__is_refused_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

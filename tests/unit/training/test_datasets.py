@@ -170,7 +170,6 @@ def test_calendar_split__shorter_history__leaves_the_oldest_half_years_out(start
     check_order(series, split, 1440)
 
 
-@pytest.mark.xfail(strict=True, reason="calendar_split and _split count the history before a cut differently")
 def test_calendar_split__history_a_minute_too_short_for_a_fold__leaves_only_that_fold_out() -> None:
     # 187 days before 2023-10-01: a week of history and 180 days, but not the embargo before the cut.
     series = still("2023-03-28T00:00:00Z", "2025-10-01T00:00:00Z")
@@ -219,7 +218,6 @@ def test_fit_spec__constant_price__is_refused() -> None:
         fit_spec(still, np.arange(WINDOW_MINUTES + 1, WINDOW_MINUTES + 100), clip=3.0, input_scale=7)
 
 
-@pytest.mark.xfail(strict=True, reason="fit_spec divides by the number of windows")
 def test_fit_spec__no_usable_window__does_not_blame_the_prices(series: Series) -> None:
     with pytest.raises(CandleFileInvalid, match="complete"):
         fit_spec(series, np.empty(0, dtype=np.int64), clip=3.0, input_scale=7)

@@ -101,9 +101,7 @@ def rows_of(output_bias: np.ndarray, folder: Path) -> int:
 @pytest.fixture(scope="module")
 def small() -> Cost:
     """`engine.prove` gives no proof that it has not verified."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frontier, "PROOFS", 1)
-        return cost_of(4)
+    return cost_of(4, proofs=1)
 
 
 def test_cost_of__a_small_student__is_measured_on_a_proof(small: Cost) -> None:
@@ -112,7 +110,6 @@ def test_cost_of__a_small_student__is_measured_on_a_proof(small: Cost) -> None:
     assert small.seconds > 0
 
 
-@pytest.mark.xfail(strict=True, reason="cost_of's student has no output bias, which saves three rows")
 def test_cost_of__rows__are_those_of_a_trained_student(small: Cost, tmp_path: Path) -> None:
     assert small.rows == rows_of(np.asarray([0.1, -0.2, 0.3]), tmp_path)
 
@@ -121,7 +118,7 @@ def test_cost_of__proof_that_does_not_verify__is_no_cost(monkeypatch: pytest.Mon
     monkeypatch.setattr(frontier, "LARGEST_LOGROWS", 11)
     monkeypatch.setattr(engine, "verify", lambda *_: False)
     with pytest.raises(ProvingFailed):
-        cost_of(4)
+        cost_of(4, proofs=1)
 
 
 def test_cost_of__circuit_that_reaches_into_the_last_rows__takes_the_next_k(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,13 +131,13 @@ def test_cost_of__circuit_that_reaches_into_the_last_rows__takes_the_next_k(monk
         return cost(logrows, rows)
 
     monkeypatch.setattr(frontier, "_prove", prove)
-    assert cost_of(4).logrows == 13
+    assert cost_of(4, proofs=1).logrows == 13
     assert tried == [11, 12, 13]
 
 
 def test_cost_of__more_rows_than_k_holds__is_not_even_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frontier, "_prove", lambda _, rows, logrows: cost(logrows, rows))
-    found = cost_of(32)
+    found = cost_of(32, proofs=1)
     assert found.logrows == 12
     assert 2**11 <= found.rows < 2**12
 
@@ -148,4 +145,4 @@ def test_cost_of__more_rows_than_k_holds__is_not_even_tried(monkeypatch: pytest.
 def test_cost_of__fits_nowhere__is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frontier, "LARGEST_LOGROWS", 11)
     with pytest.raises(ProvingFailed, match="32 hidden units does not fit"):
-        cost_of(32)
+        cost_of(32, proofs=1)

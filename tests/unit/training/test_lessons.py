@@ -46,7 +46,7 @@ def taught(n: int, *, newest_ms: int, step_minutes: int = 10, marked: int = 0) -
     """``n`` windows whose context says which lesson they are of."""
     end_ms = newest_ms - MINUTE_MS * step_minutes * np.arange(n, dtype=np.int64)[::-1]
     samples = Samples(end_ms, np.full((n, INPUTS), marked, dtype=np.int16), np.full(n, 1e-3), {60: np.ones(n)}, 2)
-    return Lesson(samples, np.ones(n), np.full((n, CONTEXT), marked, dtype=np.float32))
+    return Lesson(samples, np.ones(n), np.full((n, CONTEXT), marked, dtype=np.float32), n)
 
 
 def mean_size(series: Series, first: int, last: int) -> float:

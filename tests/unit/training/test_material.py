@@ -147,7 +147,6 @@ def test_lessons_of__other_asset_without_a_complete_week_before_the_end__is_left
     assert set(lessons_of(market, Period(10_081, 26 * 1440))[1]) == {OURS}
 
 
-@pytest.mark.xfail(strict=True, reason="1 to 99 windows of the other asset stop the training")
 def test_lessons_of__other_asset_with_few_windows__is_left_out(ours: Candles) -> None:
     market = market_of(ours, drawn(2, start_days=18, days=18))
     assert set(lessons_of(market, Period(10_081, 26 * 1440))[1]) == {OURS}
@@ -189,7 +188,6 @@ def test_open_market__missing_other_file__is_refused_by_name(ours: Candles, writ
         open_market(write(ours, "ours.parquet"), tmp_path / "missing.parquet", days=None, split=share_split, every=30)
 
 
-@pytest.mark.xfail(strict=True, reason="only a common minute is asked for, not windows")
 def test_open_market__other_asset_that_gives_no_window_to_learn_from__is_refused(ours: Candles, write: Write) -> None:
     """Its lessons would silently be ours alone, under the label of a student that has learnt from it."""
     late = drawn(2, start_days=27, days=9)
@@ -197,14 +195,12 @@ def test_open_market__other_asset_that_gives_no_window_to_learn_from__is_refused
         open_market(write(ours, "ours.parquet"), write(late, "other.parquet"), days=None, split=share_split, every=30)
 
 
-@pytest.mark.xfail(strict=True, reason="found out when the test is opened, after hours of training")
 def test_open_market__other_asset_that_ends_before_the_test__is_refused_at_once(ours: Candles, write: Write) -> None:
     early = kept_of(drawn(2), np.arange(DAYS * 1440) < 28 * 1440)
     with pytest.raises(CandleFileInvalid, match=r"other\.parquet"):
         open_market(write(ours, "ours.parquet"), write(early, "other.parquet"), days=None, split=share_split, every=30)
 
 
-@pytest.mark.xfail(strict=True, reason="fit_spec divides by the number of windows")
 def test_lessons_of__no_complete_week__says_so(ours: Candles) -> None:
     """Every third hour is missing: no window has a complete week."""
     holes = (np.arange(DAYS * 1440) // 60) % 3 != 0

@@ -121,7 +121,6 @@ def test_walk_forward__interrupted__goes_on_to_the_same_rows(rows: list[Any], ca
     assert walked(market_of(candles), tmp_path) == rows
 
 
-@pytest.mark.xfail(strict=True, reason="stops the training at its end")
 def test_walk_forward__quarter_that_the_recording_lacks__does_not_stop_the_others(
     rows: list[Any], candles: Candles, tmp_path: Path
 ) -> None:

@@ -6,10 +6,6 @@ worked out once, the student learns from both, and only then is the test period 
 
 from __future__ import annotations
 
-# Before all others, as it decides how torch's threads wait.
-from app.training.threads import MOST_THREADS, using_threads
-
-# isort: split
 import json
 import platform
 import time
@@ -29,22 +25,23 @@ from app.candles.files import read_candles
 from app.features.classic import CLIP, INDICATORS, NAME, WARM_UP, WINDOW_MINUTES
 from app.inference.network import BatchSession
 from app.proving import engine
-from app.training.classic_baseline import NETWORKS, REPORT, TRAINING
-from app.training.classic_data import ClassicData, Part, classic_data
-from app.training.classic_networks import (
+from app.training.classic.baseline import NETWORKS, REPORT, TRAINING
+from app.training.classic.data import ClassicData, Part, classic_data
+from app.training.classic.networks import (
     LARGEST_BATCH,
     make_student,
     make_teacher,
     parameter_count,
     write_onnx,
 )
-from app.training.classic_report import classic_report
-from app.training.classic_training import Recipe, Trained, Windows, predict, train_network
+from app.training.classic.report import classic_report
+from app.training.classic.training import Recipe, Trained, Windows, predict, train_network
 from app.training.datasets import HORIZON_MINUTES, THRESHOLD, is_high
 from app.training.distillation import distillation_loss
 from app.training.evaluation import auc, class_metrics
 from app.training.export import in_place_of, refuse_existing
 from app.training.kept import KeptWork
+from app.training.threads import MOST_THREADS, using_threads
 from app.training.watch import Say, watched
 from app.types import MINUTE_MS, Candles, FloatArray, iso
 

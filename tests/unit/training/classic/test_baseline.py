@@ -15,8 +15,8 @@ pytest.importorskip("torch", reason="torch comes with the train extra")
 pytest.importorskip("onnx", reason="onnx comes with the train extra")
 import torch
 
-from app.training.classic_baseline import STUDENT, TEACHER, TRAINING, classic_logits
-from app.training.classic_networks import Student, make_student, make_teacher, write_onnx
+from app.training.classic.baseline import STUDENT, TEACHER, TRAINING, classic_logits
+from app.training.classic.networks import Student, make_student, make_teacher, write_onnx
 
 MEAN, DEVIATION = [0.0, 0.0, 0.0, 50.0, 0.0, 0.0, 2.0], [1e-3, 1e-3, 1e-3, 10.0, 1e-3, 1e-3, 0.5]
 

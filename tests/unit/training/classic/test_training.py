@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("torch", reason="torch comes with the train extra")
 import torch
 
-from app.training.classic_data import Part
-from app.training.classic_networks import make_student, make_teacher
-from app.training.classic_training import Recipe, Trained, Windows, predict, train_network
+from app.training.classic.data import Part
+from app.training.classic.networks import make_student, make_teacher
+from app.training.classic.training import Recipe, Trained, Windows, predict, train_network
 from app.training.kept import KeptWork
 from app.training.threads import using_threads
 
@@ -147,7 +147,7 @@ def test_classic__by_the_time_torch_is_loaded__its_threads_are_told_to_sleep() -
         "os.environ.pop('OMP_WAIT_POLICY', None)\n"
         "sys.modules['torch'] = None\n"
         "try:\n"
-        "    import app.training.classic\n"
+        "    import app.training.classic.experiment\n"
         "except ModuleNotFoundError:\n"
         "    print(os.environ['OMP_WAIT_POLICY'])\n"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import CandleFileInvalid
 from app.features.classic import WARM_UP, WINDOW_MINUTES, classic_minutes, standardise
-from app.training.classic_data import LEAST_SAMPLES, ClassicData, classic_data, split
+from app.training.classic.data import LEAST_SAMPLES, ClassicData, classic_data, split
 from app.types import MINUTE_MS, Candles, IntArray
 
 MINUTES = 9_000

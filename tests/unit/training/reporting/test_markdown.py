@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.training.markdown import WIDTH, counted, listed, number, percent, reflowed, table
+from app.training.reporting.markdown import WIDTH, counted, listed, number, percent, reflowed, table
 
 
 def test_reflowed__paragraph__is_filled_to_the_width() -> None:

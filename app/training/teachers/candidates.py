@@ -8,7 +8,7 @@ that err differently errs less.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +16,8 @@ import numpy as np
 from app.features.variation import INPUTS
 from app.training.boosting import MOST_THREADS, lightgbm, reproducible
 from app.training.lessons import Inputs, Lesson
-from app.training.teacher_fitting import NetworkTeacher, Reader, Recipe, fit_network
-from app.training.teacher_networks import CHANNELS, STATE, DilatedConvolutions, Head, HourlyNetwork, LastState
+from app.training.teachers.fitting import NetworkTeacher, Reader, Recipe, fit_network
+from app.training.teachers.networks import CHANNELS, STATE, DilatedConvolutions, Head, HourlyNetwork, LastState
 from app.types import FloatArray
 
 ENSEMBLE = "ensemble"
@@ -42,6 +42,14 @@ PARAMETERS = {
 MEMBERS = 4
 WIDE = Recipe(epochs=6, learning_rate=6e-3, weight_decay=0.4, noise=0.5)
 HOURLY = Recipe(epochs=4, learning_rate=8e-3, weight_decay=0.4, noise=0.3)
+
+
+CONFIGURATION: Mapping[str, Any] = {
+    "trees": {"rounds": ROUNDS, **PARAMETERS},
+    "wide": {"members": MEMBERS, **asdict(WIDE)},
+    "hourly": asdict(HOURLY),
+}
+"""What decides about the teachers beside the data and the seed."""
 
 
 class Teacher(Protocol):

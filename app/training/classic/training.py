@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from app.features.classic import INDICATORS, INPUTS, WINDOW_MINUTES, Float32Array
-from app.training.classic_data import Part
+from app.training.classic.data import Part
 from app.training.kept import KeptWork
 
 JUDGED_AT_ONCE = 1024

@@ -8,8 +8,8 @@ import pytest
 from app.features.variation import PARTS
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the train extra")
-from app.training.card import write_card
-from app.training.markdown import WIDTH
+from app.training.reporting.card import write_card
+from app.training.reporting.markdown import WIDTH
 
 Json = dict[str, Any]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from app.clock import wall_ms
-from app.training.card import (
+from app.training.evaluation import MODEL, PERSISTENCE
+from app.training.reporting.card import (
     METRICS,
     agreement,
     better_persistence,
@@ -26,10 +27,9 @@ from app.training.card import (
     scores_table,
     split_table,
 )
-from app.training.evaluation import MODEL, PERSISTENCE
-from app.training.markdown import NOTHING, counted, listed, number, percent, reflowed, table
-from app.training.plots import MONTHS, PLOTS, REALISED, RELIABILITY, ROC, frontier
-from app.training.verdict import Goal, goals, points_between, weaknesses
+from app.training.reporting.markdown import NOTHING, counted, listed, number, percent, reflowed, table
+from app.training.reporting.plots import MONTHS, PLOTS, REALISED, RELIABILITY, ROC, frontier
+from app.training.reporting.verdict import Goal, goals, points_between, weaknesses
 
 REPORT = "report"
 TEXT, FRONTIER, SECONDS = "REPORT.md", "frontier.png", "proof_seconds.json"

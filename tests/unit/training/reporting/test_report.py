@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the train extra")
-from app.training import report as reports
-from app.training.markdown import WIDTH
-from app.training.report import report, write_report
-from app.training.verdict import goals, weaknesses
+from app.training.reporting import report as reports
+from app.training.reporting.markdown import WIDTH
+from app.training.reporting.report import report, write_report
+from app.training.reporting.verdict import goals, weaknesses
 from app.types import parse_time
 
 SECONDS = {8: 0.21, 16: 0.22, 32: 0.41}

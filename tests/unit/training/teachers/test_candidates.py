@@ -12,14 +12,14 @@ from app.training.datasets import Samples
 from app.training.evaluation import forecasts_of, metrics
 from app.types import FloatArray
 
-pytest.importorskip("app.training.teachers", reason="its libraries come with the train extra")
+pytest.importorskip("app.training.teachers.candidates", reason="its libraries come with the train extra")
 import torch
 
-from app.training import teachers
 from app.training.lessons import CONTEXT, HOURS, Lesson
-from app.training.teacher_fitting import Reader, Recipe
-from app.training.teacher_networks import KERNEL, LEVELS, DilatedConvolutions
-from app.training.teachers import CANDIDATES, Mean, Teacher
+from app.training.teachers import candidates as teachers
+from app.training.teachers.candidates import CANDIDATES, Mean, Teacher
+from app.training.teachers.fitting import Reader, Recipe
+from app.training.teachers.networks import KERNEL, LEVELS, DilatedConvolutions
 
 N = 2_500
 NAMES = tuple(CANDIDATES)
@@ -40,7 +40,7 @@ def drawn(seed: int, *, observation: float = 0.0, hours: float = 0.0) -> Lesson:
         past={},
         left_out=0,
     )
-    return Lesson(samples, np.ones(N), context)
+    return Lesson(samples, np.ones(N), context, N)
 
 
 def both(first: Lesson, second: Lesson, *, share: float) -> Lesson:
@@ -53,7 +53,8 @@ def both(first: Lesson, second: Lesson, *, share: float) -> Lesson:
         past={},
         left_out=0,
     )
-    return Lesson(samples, weight, np.concatenate([first.context, second.context]))
+    context = np.concatenate([first.context, second.context])
+    return Lesson(samples, weight, context, len(samples))
 
 
 def quality(outputs: FloatArray, lesson: Lesson) -> tuple[float, float]:
@@ -161,7 +162,7 @@ def test_reader__hours__come_oldest_first_standardised_and_clipped(train: Lesson
 def test_reader__windows_without_weight__leave_mean_and_deviation_alone(train: Lesson) -> None:
     context = np.concatenate([train.context, 10 * train.context])
     weight = np.concatenate([2 * train.weight, 0 * train.weight])
-    alone, among = Reader.of_hours(train), Reader.of_hours(Lesson(train.samples, weight, context))
+    alone, among = Reader.of_hours(train), Reader.of_hours(Lesson(train.samples, weight, context, len(train)))
     assert among.mean == pytest.approx(alone.mean)
     assert among.deviation == pytest.approx(alone.deviation)
 

@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from app.inference.network import BatchSession
-from app.training.classic_networks import (
+from app.training.classic.networks import (
     STUDENT_PARAMETERS,
     TEACHER_PARAMETERS,
     make_student,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.training.markdown import number, percent, reflowed, table
+from app.training.reporting.markdown import number, percent, reflowed, table
 
 ORIGINAL = {
     "samples": "972,631",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from app.training.card import (
+from app.training.evaluation import MODEL
+from app.training.reporting.card import (
     ENOUGH_POINTS,
     METRICS,
     TEACHER,
@@ -18,8 +19,7 @@ from app.training.card import (
     ordered,
     weak_months,
 )
-from app.training.evaluation import MODEL
-from app.training.markdown import counted, listed, number, percent
+from app.training.reporting.markdown import counted, listed, number, percent
 
 SMALLER_IS_BETTER = ("brier", "ece", "qlike")
 

@@ -14,7 +14,7 @@ from app.training.evaluation import Forecasts, auc, forecasts_of, monthly
 from app.types import parse_time
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the train extra")
-from app.training import plots
+from app.training.reporting import plots
 
 N = 20_000
 LARGEST_FILE = 80_000

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from app.training.evaluation import MODEL, PERSISTENCE
-from app.training.markdown import counted, listed, number, percent, reflowed, table
-from app.training.plots import MONTHS, PLOTS, REALISED, RELIABILITY, ROC
+from app.training.reporting.markdown import counted, listed, number, percent, reflowed, table
+from app.training.reporting.plots import MONTHS, PLOTS, REALISED, RELIABILITY, ROC
 
 CARD = "MODEL_CARD.md"
 TEACHER = "teacher"

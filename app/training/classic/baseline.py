@@ -27,6 +27,8 @@ from app.types import MINUTE_MS, Candles, FloatArray, IntArray, parse_time
 TEACHER, STUDENT, TRAINING, REPORT = "teacher.onnx", "student.onnx", "training.json", "REPORT.md"
 """The files of a classic folder."""
 NETWORKS = {"teacher": TEACHER, "student": STUDENT}
+FILES = (TEACHER, STUDENT, TRAINING)
+"""What its forecasts depend on."""
 BATCH = 1024
 
 
@@ -62,6 +64,14 @@ def classic_forecasts(folder: Path, candles: Candles, samples: Samples) -> dict[
     """
     margins = classic_logits(folder, candles, samples.end_ms)
     return {f"classic_{name}": of_margin(np.nan_to_num(margin, nan=-1.0)) for name, margin in margins.items()}
+
+
+def check_classic(folder: Path) -> None:
+    """Raise `ModelFolderInvalid` unless ``folder`` is what training wrote, so that it is known before hours of work."""
+    _observation(folder)
+    learnt_from(folder)
+    for file in NETWORKS.values():
+        _session(folder / file)
 
 
 def learnt_from(folder: Path) -> tuple[int, int]:
