@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from app.features.variation import INPUTS
 from app.training.baselines import HAR_MINUTES, LN_THRESHOLD, SMALLEST_VOLATILITY, HarRv, Persistence
 from app.training.datasets import Samples
 from app.training.evaluation import metrics
@@ -21,7 +22,7 @@ def samples_of(volatility: np.ndarray, past: dict[int, np.ndarray]) -> Samples:
     n = len(volatility)
     return Samples(
         end_ms=np.zeros(n, dtype=np.int64),
-        observations=np.zeros((n, 192), dtype=np.int16),
+        observations=np.zeros((n, INPUTS), dtype=np.int16),
         volatility=volatility,
         past=past,
         left_out=0,

@@ -50,9 +50,8 @@ def chosen(loss: Callable[[Recipe], float], *, another_asset: bool = True) -> tu
     return Recipe(**found["recipe"]), found["rows"]
 
 
-def searched(root: Path, judge: Any, *, trials: int = 6, recipe: Recipe = START, seed: int = 3) -> dict[str, Any]:
-    kept = KeptWork(root, "production", {})
-    found: dict[str, Any] = search(recipe, judge, kept, trials=trials, seed=seed, say=lambda _: None)
+def searched(judge: Any, *, trials: int = 6, recipe: Recipe = START, seed: int = 3) -> dict[str, Any]:
+    found: dict[str, Any] = search(recipe, judge, trials=trials, seed=seed, say=lambda _: None)
     return found
 
 
@@ -126,8 +125,8 @@ def test_choose_techniques__without_another_asset__says_so_and_never_uses_it() -
     assert chosen(lambda recipe: 0.1 if recipe.other_asset != "none" else 0.5)[0].other_asset == "as it is"
 
 
-def test_search__something_better__is_found_within_the_bounds(tmp_path: Path) -> None:
-    found = searched(tmp_path, Stub(bowl), trials=12)
+def test_search__something_better__is_found_within_the_bounds() -> None:
+    found = searched(Stub(bowl), trials=12)
     assert found["kept"]
     recipe = Recipe(**found["recipe"])
     assert bowl(recipe) < bowl(START)
@@ -140,62 +139,49 @@ def test_search__something_better__is_found_within_the_bounds(tmp_path: Path) ->
     assert min(trial["loss"] for trial in found["trials"]) == pytest.approx(found["after"]["loss"])
 
 
-def test_search__nothing_better__keeps_the_start(tmp_path: Path) -> None:
-    found = searched(tmp_path, Stub(lambda recipe: 0.4 if recipe == START else 0.5))
+def test_search__nothing_better__keeps_the_start() -> None:
+    found = searched(Stub(lambda recipe: 0.4 if recipe == START else 0.5))
     assert not found["kept"]
     assert Recipe(**found["recipe"]) == START
     assert found["after"]["gain"] == pytest.approx(-0.1)
 
 
-def test_search__what_the_recipe_does_not_use__is_not_moved(tmp_path: Path) -> None:
+def test_search__what_the_recipe_does_not_use__is_not_moved() -> None:
     judge = Stub(bowl)
-    searched(tmp_path, judge, recipe=replace(START, noise=0.0))
+    searched(judge, recipe=replace(START, noise=0.0))
     assert all(recipe.noise == 0 and recipe.teacher_weight == 0 for recipe in judge.asked)
     assert all(recipe.half_life_years is None for recipe in judge.asked)
 
 
-def test_search__no_trials__keeps_the_start(tmp_path: Path) -> None:
-    found = searched(tmp_path, Stub(bowl), trials=0)
+def test_search__no_trials__keeps_the_start() -> None:
+    found = searched(Stub(bowl), trials=0)
     assert Recipe(**found["recipe"]) == START
     assert found["trials"] == []
 
 
-def test_search__another_seed__asks_about_other_recipes(tmp_path: Path) -> None:
+def test_search__another_seed__asks_about_other_recipes() -> None:
     judges = [Stub(bowl), Stub(bowl)]
     for seed, judge in enumerate(judges):
-        searched(tmp_path / str(seed), judge, seed=seed)
+        searched(judge, seed=seed)
     assert judges[0].asked[0] == judges[1].asked[0]
     assert not set(judges[0].asked[1:]) & set(judges[1].asked[1:])
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 4, 7, 8])
-def test_search__interrupted__goes_on_to_the_same_result(tmp_path: Path, fails_at: int) -> None:
-    whole = searched(tmp_path / "whole", Stub(bowl))
+def test_search__interrupted__goes_on_to_the_same_result(fails_at: int) -> None:
+    whole = searched(Stub(bowl))
     with pytest.raises(KeyboardInterrupt):
-        searched(tmp_path / "cut", Stub(bowl, fails_at=fails_at))
-    judge = Stub(bowl)
-    assert searched(tmp_path / "cut", judge) == whole
-    assert len(judge.asked) == 2 + 6 - max(0, min(fails_at - 2, 6)), "what is complete is not asked again"
+        searched(Stub(bowl, fails_at=fails_at))
+    assert searched(Stub(bowl)) == whole
 
 
-def test_search__interrupted_at_every_trial__goes_on_to_the_same_result(tmp_path: Path) -> None:
-    whole = searched(tmp_path / "whole", Stub(bowl))
-    for _ in range(6):
-        for _ in range(2):
-            with pytest.raises(KeyboardInterrupt):
-                searched(tmp_path / "cut", Stub(bowl, fails_at=2))
-        with pytest.raises(KeyboardInterrupt):
-            searched(tmp_path / "cut", Stub(bowl, fails_at=3))
-    assert searched(tmp_path / "cut", Stub(bowl)) == whole
-
-
-def test_search__journal_cut_off_in_a_line__goes_on_to_the_same_result(tmp_path: Path) -> None:
-    whole = searched(tmp_path / "whole", Stub(bowl))
-    with pytest.raises(KeyboardInterrupt):
-        searched(tmp_path / "cut", Stub(bowl, fails_at=5))
-    (journal,) = (tmp_path / "cut").glob("*/study.journal")
-    journal.write_bytes(journal.read_bytes()[:-9])
-    assert searched(tmp_path / "cut", Stub(bowl)) == whole
+def test_search__gone_through_again__asks_the_same_questions() -> None:
+    """So an interrupted search finds every score that the judge has kept."""
+    first, again = Stub(bowl), Stub(bowl)
+    searched(first)
+    searched(again)
+    assert first.asked == again.asked
+    assert len(first.asked) == 1 + 6 + 1
 
 
 def taught(seed: int, n: int = 600) -> Lesson:

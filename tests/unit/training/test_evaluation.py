@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from app.features.variation import INPUTS
 from app.inference.network import forecast_from
 from app.training.datasets import Samples
 from app.training.evaluation import (
@@ -31,7 +32,7 @@ def samples_of(volatility: list[float], times: list[str] | None = None) -> Sampl
     stamps = times or ["2025-01-01T00:00:00Z"] * n
     return Samples(
         end_ms=np.asarray([parse_time(stamp) for stamp in stamps], dtype=np.int64),
-        observations=np.zeros((n, 192), dtype=np.int16),
+        observations=np.zeros((n, INPUTS), dtype=np.int16),
         volatility=np.asarray(volatility),
         past={},
         left_out=0,

@@ -126,8 +126,3 @@ def test_examine_other__months_of_the_test__with_our_constants(market: Market, s
     assert set(found["scores"]) == {"persistence_60", "persistence_240", "never trained on it"}
     accuracy = float((proved(weights, part).high_said == part.high).mean())
     assert found["scores"]["never trained on it"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
-
-
-def test_examine_other__too_little_of_it_in_the_test__is_none(market: Market, spec: VariationSpec) -> None:
-    short = Market(market.ours, recorded(drawn(2, days=30), "theirs.parquet"), market.split, market.every)
-    assert examine_other(short, spec, {}, every=30) is None

@@ -124,7 +124,7 @@ def test_cost_of__proof_that_does_not_verify__is_no_cost(monkeypatch: pytest.Mon
 def test_cost_of__circuit_that_reaches_into_the_last_rows__takes_the_next_k(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
-    def prove(_: Path, rows: int, logrows: int) -> Cost:
+    def prove(_: Path, rows: int, logrows: int, proofs: int) -> Cost:
         tried.append(logrows)
         if logrows < 13:
             raise ProofRejected
@@ -136,7 +136,7 @@ def test_cost_of__circuit_that_reaches_into_the_last_rows__takes_the_next_k(monk
 
 
 def test_cost_of__more_rows_than_k_holds__is_not_even_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frontier, "_prove", lambda _, rows, logrows: cost(logrows, rows))
+    monkeypatch.setattr(frontier, "_prove", lambda _, rows, logrows, proofs: cost(logrows, rows))
     found = cost_of(32, proofs=1)
     assert found.logrows == 12
     assert 2**11 <= found.rows < 2**12
