@@ -174,6 +174,11 @@ def usable_ends(series: Series, period: Period, every: int) -> tuple[IntArray, i
     return ends[keep], int((~keep).sum())
 
 
+def has_enough(series: Series, period: Period, every: int) -> bool:
+    """Whether a period has so many usable windows that something can be learnt or judged."""
+    return len(usable_ends(series, period, every)[0]) >= LEAST_SAMPLES
+
+
 def fit_spec(series: Series, ends: IntArray, *, clip: float, input_scale: int) -> VariationSpec:
     """The observation's constants, among them mean and deviation of every level over the training windows."""
     if not len(ends):

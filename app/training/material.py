@@ -12,7 +12,17 @@ from app.errors import CandleFileInvalid
 from app.features.variation import VariationSpec
 from app.proving import engine
 from app.training.circuit import INPUT_SCALE
-from app.training.datasets import LEAST_SAMPLES, Period, Series, Split, between, fit_spec, series_of, usable_ends
+from app.training.datasets import (
+    LEAST_SAMPLES,
+    Period,
+    Series,
+    Split,
+    between,
+    fit_spec,
+    has_enough,
+    series_of,
+    usable_ends,
+)
 from app.training.lessons import Lesson, as_if, lesson, level_ratio
 from app.types import Candles, iso
 
@@ -74,11 +84,10 @@ def open_market(
 def _require(file: Recording, ours: Series, period: Period, every: int, purpose: str) -> None:
     """Raise `CandleFileInvalid` unless the file has windows in a period of our series: now, not after the training."""
     same = between(file.series, int(ours.time_ms(period.start)), _end_ms(ours, period))
-    count = len(usable_ends(file.series, same, every)[0])
-    if count < LEAST_SAMPLES:
+    if not has_enough(file.series, same, every):
         raise CandleFileInvalid(
-            f"{file.path} has {count} complete windows {purpose}, {iso(int(ours.time_ms(period.start)))} to "
-            f"{iso(_end_ms(ours, period))}; {LEAST_SAMPLES} are needed"
+            f"{file.path} has fewer than {LEAST_SAMPLES} complete windows {purpose}, "
+            f"{iso(int(ours.time_ms(period.start)))} to {iso(_end_ms(ours, period))}"
         )
 
 
@@ -105,7 +114,7 @@ def _other(other: Series, ours: Series, period: Period, spec: VariationSpec, eve
     end_ms = _end_ms(ours, period)
     same = between(other, int(ours.time_ms(period.start)), end_ms)
     ratio = level_ratio(ours, other, end_ms)
-    if ratio is None or len(usable_ends(other, same, every)[0]) < LEAST_SAMPLES:
+    if ratio is None or not has_enough(other, same, every):
         return {}
     forms = {AS_IT_IS: other, AT_OUR_LEVEL: as_if(other, ratio)}
     return {name: lesson(series, same, spec, every=every, to_train=False) for name, series in forms.items()}

@@ -15,13 +15,12 @@ from app.training.choices import Material
 from app.training.circuit import Weights
 from app.training.datasets import (
     HORIZON_MINUTES,
-    LEAST_SAMPLES,
     Period,
     Samples,
     Series,
     between,
+    has_enough,
     samples,
-    usable_ends,
 )
 from app.training.evaluation import Forecasts, forecasts_of, metrics
 from app.training.kept import KeptWork
@@ -59,10 +58,7 @@ def walk_forward(
     once = cache(lambda: train(cuts[0][0]))
     rows: list[Json] = []
     for number, (start_ms, end_ms) in enumerate(cuts, start=1):
-        if (
-            len(usable_ends(market.ours.series, between(market.ours.series, start_ms, end_ms), market.every)[0])
-            < LEAST_SAMPLES
-        ):
+        if not has_enough(market.ours.series, between(market.ours.series, start_ms, end_ms), market.every):
             say(f"walk-forward: {iso(start_ms)} to {iso(end_ms)} has too few complete windows and is left out")
             continue
         rows.append(kept.stage(f"walk-{number}", partial(_row, market, start_ms, end_ms, train, once)))
