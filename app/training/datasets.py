@@ -174,6 +174,16 @@ def usable_ends(series: Series, period: Period, every: int) -> tuple[IntArray, i
     return ends[keep], int((~keep).sum())
 
 
+def check_period(series: Series, period: Period, every: int) -> None:
+    """Raise `CandleFileInvalid` when a period has too few usable windows, or windows of one class only."""
+    ends, _ = usable_ends(series, period, every)
+    ahead = volatility(series, ends + HORIZON_MINUTES, HORIZON_MINUTES)[0]
+    if len(ends) and not ahead.any():
+        start, end = (iso(int(series.time_ms(index))) for index in (period.start, period.end))
+        raise CandleFileInvalid(f"prices do not move from {start} to {end}")
+    _check_samples(series, period, ends, ahead, to_train=True)
+
+
 def has_enough(series: Series, period: Period, every: int) -> bool:
     """Whether a period has so many usable windows that something can be learnt or judged."""
     return len(usable_ends(series, period, every)[0]) >= LEAST_SAMPLES

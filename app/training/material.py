@@ -18,6 +18,7 @@ from app.training.datasets import (
     Series,
     Split,
     between,
+    check_period,
     fit_spec,
     has_enough,
     series_of,
@@ -73,7 +74,7 @@ def open_market(
     """
     ours = recording(candles, days)
     cut = split(ours.series)
-    _require(ours, ours.series, cut.test, every, "to test on")
+    check_period(ours.series, cut.test, every)
     other = None if also is None else recording(also, days)
     if other is not None:
         _require(other, ours.series, cut.train, every, f"to learn from before the test of {candles.name}")
