@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from app.training.baselines import LN_THRESHOLD
 from app.training.datasets import Samples
-from app.training.evaluation import ECE_BINS, MODEL, Forecasts, r_squared
+from app.training.evaluation import ECE_BINS, MODEL, PERSISTENCE, Forecasts, r_squared
 from app.training.evaluation import auc as auc_of
 from app.types import BoolArray, FloatArray
 
@@ -54,7 +54,9 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 9,
 }
-NAMES = {MODEL: "model", "har_rv": "HAR-RV", "logistic": "logistic regression", "lightgbm": "LightGBM"}
+NAMES = {MODEL: "model", "har_rv": "HAR-RV", "lightgbm": "LightGBM"}
+NOT_DRAWN = ("teacher", "classic_teacher")
+"""Their lines would lie on their students'; the tables have them."""
 ROW_KEYS = ("month", "samples", "high_share", "auc", "r2_log_vol")
 """What a row of `monthly` holds beside accuracies."""
 CURVE_POINTS = 500
@@ -68,9 +70,12 @@ DENSITY_EDGE = 0.0005
 def write_plots(forecasts: Mapping[str, Forecasts], samples: Samples, record: Mapping[str, Any], folder: Path) -> None:
     """The figures of the model card, into a new ``folder``."""
     folder.mkdir()
-    roc(forecasts, samples, folder / ROC)
-    reliability(forecasts, samples, folder / RELIABILITY)
-    per_month_accuracy(record["test"]["per_month"], folder / MONTHS)
+    drawn = {name: said for name, said in forecasts.items() if name not in NOT_DRAWN}
+    in_doubt = {name: said for name, said in drawn.items() if not name.startswith(PERSISTENCE)}
+    months = [{key: row[key] for key in row if key not in NOT_DRAWN} for row in record["test"]["per_month"]]
+    roc(drawn, samples, folder / ROC)
+    reliability(in_doubt, samples, folder / RELIABILITY)
+    per_month_accuracy(months, folder / MONTHS)
     forecast_against_realised(forecasts[MODEL], samples, folder / REALISED)
 
 
@@ -121,7 +126,7 @@ def per_month_accuracy(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set(xlim=(-0.6, len(rows) - 0.4), ylim=(0, 1), ylabel="share of the windows", title="Accuracy by month")
         axes.grid(axis="y")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        drawn, together = axes.get_legend_handles_labels(), min(5, len(columns) + 1)
+        drawn, together = axes.get_legend_handles_labels(), min(4, len(columns) + 1)
         figure.legend(*drawn, loc="outside lower center", ncols=together, columnspacing=1.4)
 
 

@@ -108,7 +108,7 @@ def _data(record: Record) -> str:
     split, data = record["split"], record["data"]
     folds = {f"fold {at}": part for at, part in enumerate(split["folds"], start=1)}
     today = datetime.fromtimestamp(wall_ms() / 1000, UTC).date().isoformat()
-    other = f" A second asset, `{data['other']['file']}`, gives more windows to learn from." if data["other"] else ""
+    other = f" A second asset, `{data['other']['file']}`, was there to try and to test on." if data["other"] else ""
     return f"""## Data and splits
 
 One-minute candles from `{data["ours"]["file"]}`, {data["ours"]["rows"]:,} rows, {data["ours"]["from"]} to
