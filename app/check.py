@@ -14,10 +14,9 @@ from app.chain.compiler import node_tool
 from app.clock import wall_ms
 from app.errors import Misconfigured, OracleError
 from app.inference.release import load_models
-from app.proving.pool import ProverPool
 from app.settings import Settings, parse_feed
 from app.web.server import listen
-from app.wiring import model_for, open_database, open_venue
+from app.wiring import model_for, open_database, open_pool, open_venue
 
 _MAX_SKEW_MS = 2_000
 
@@ -70,8 +69,8 @@ def _models(settings: Settings) -> str:
 
 def _keys(settings: Settings) -> str:
     models = load_models(settings.models_dir)
-    with ProverPool(1, settings.proof_time_limit_s) as pool:
-        made = [pool.development_keys(settings.var_dir, model.circuit) for model in models.values()]
+    with open_pool(settings, 1) as pool:
+        made = [pool.serving_keys(settings.var_dir, model.circuit, settings.trusted_srs) for model in models.values()]
     kind = "DEVELOPMENT SRS" if any(keys.srs_is_development for keys in made) else "public SRS"
     return f"{len(made)} in {settings.var_dir / 'keys'}, {kind}"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30)
 
 
 class Metrics:
@@ -16,11 +16,15 @@ class Metrics:
         self.ticks = Counter("ticks", "Ticks by what came of them", ["feed", "outcome"], **make)
         self.proofs = Counter("proofs", "Proof jobs by what came of them", ["outcome"], **make)
         self.submissions = Counter("submissions", "Submission steps by what came of them", ["outcome"], **make)
-        self.prove_seconds = Histogram("prove_seconds", "Time to make one proof", buckets=_SECONDS, **make)
+        self.proof_step_seconds = Histogram(
+            "proof_step_seconds", "Steps of a proof: queue, witness, prove, verify", ["step"], buckets=_SECONDS, **make
+        )
+        self.shed = Counter("proof_jobs_shed", "Windows given up because they could not be caught up with", **make)
         self.tick_to_proved_seconds = Histogram(
             "window_end_to_proved_seconds", "From the window's end to its verified proof", buckets=_SECONDS, **make
         )
         self.disagreements = Counter("disagreements", "Network and circuit beyond tolerance", ["feed"], **make)
+        self.alarms = Gauge("alarms", "Disagreements that nobody has looked at", ["feed"], **make)
         self.verify_gas = Gauge("verify_gas", "Gas used by the last confirmed submission", **make)
         self.forecast_age = Gauge("forecast_age_seconds", "Age of the newest proved forecast", ["feed"], **make)
         self.jobs_waiting = Gauge("proof_jobs_waiting", "Proof jobs not finished", **make)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.clock import Clock
+from app.clock import Clock, wall_ms
 from app.errors import OracleError, VenueUnavailable, WindowIncomplete
 from app.features.variation import observe
 from app.metrics import Metrics
@@ -70,7 +70,7 @@ class Pipeline:
         forecast = served.network.forecast(observation.values)
         prediction = self._prediction(served, observation, forecast)
         with self._database.unit_of_work() as store:
-            added = store.predictions.add(prediction)
+            added = store.predictions.add(prediction, queued_at_ms=wall_ms())
         return prediction, added
 
     def prove_next(self) -> ProveOutcome:

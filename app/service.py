@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psutil
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
 _AFTER_FAILURE_S = 2.0
+_GATHERING_S = 0.02
 _FIRST_LOOK_S = 0.1
 """A local chain has mined a transaction by then; a public one is asked again every `_IDLE_S`."""
 _TICK_AGAIN_S = 5.0
@@ -45,9 +47,10 @@ class Service:
 
     def start(self) -> None:
         self._app.pipeline.free_jobs_of_the_dead(_is_alive)
-        loops = [self._prove] * self._app.pool.size + [self._submit]
-        for number, loop in enumerate(loops):
-            thread = threading.Thread(target=self._keep_going, args=(loop,), name=f"{loop.__name__}-{number}")
+        most = self._app.settings.prover_jobs if self._app.prover is not self._app.pool else self._app.pool.slots
+        loops = [partial(self._prove, number) for number in range(most)] + [self._submit]
+        for loop in loops:
+            thread = threading.Thread(target=self._keep_going, args=(loop,))
             thread.start()
             self._threads.append(thread)
         for feed in self._app.pipeline.feeds:
@@ -60,6 +63,7 @@ class Service:
         self._proofs.set()
         self._scheduler.shutdown(wait=False)
         self._app.pool.stop()  # a proof under way is handed back by the thread that waits for it
+        self._app.prover.stop()
         for thread in self._threads:
             thread.join()
 
@@ -96,10 +100,15 @@ class Service:
                 return
             self._stopping.wait(_TICK_AGAIN_S / clock.speed)
 
-    def _prove(self) -> None:
+    def _prove(self, number: int) -> None:
+        if number >= self._app.prover.slots:  # a cluster grows and shrinks
+            self._wait(self._work)
+            return
         outcome = self._app.pipeline.prove_next()
         if outcome is ProveOutcome.PROVED:
             self._proofs.set()
+        elif outcome is ProveOutcome.GATHERING:
+            self._stopping.wait(_GATHERING_S)
         elif outcome is ProveOutcome.IDLE:
             self._wait(self._work)
 
@@ -122,11 +131,15 @@ class Service:
             try:
                 step()
             except OracleError as error:
-                log.warning("%s: %s", step.__name__.strip("_"), error)
+                log.warning("%s: %s", _name(step), error)
                 self._stopping.wait(_AFTER_FAILURE_S)
             except Exception:  # a loop that ends silently would be worse than any bug
-                log.exception("%s met a bug and goes on", step.__name__.strip("_"))
+                log.exception("%s met a bug and goes on", _name(step))
                 self._stopping.wait(_AFTER_FAILURE_S)
+
+
+def _name(step: Callable[[], None]) -> str:
+    return str(getattr(step, "func", step).__name__).strip("_")
 
 
 def _is_alive(owner: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -72,12 +72,46 @@ class Settings(BaseSettings):
         default=10.0, ge=0, le=40, description="Seconds to keep asking for a candle that is not there yet."
     )
 
-    prover_workers: int = Field(default=1, ge=1, le=64, description="Prover processes; each uses every core it gets.")
+    prover: str = Field(
+        default="local",
+        pattern=r"^(local|(tcp|tls)://[^\s/]+:\d+)$",
+        description="`local`, or the address of a Dask scheduler whose workers prove: tcp://host:8786.",
+    )
+    prover_workers: int = Field(default=1, ge=1, le=64, description="Prover processes of this machine.")
+    prover_jobs: int = Field(
+        default=32, ge=1, le=512, description="Proofs that are given to a Dask cluster at once, at most."
+    )
+    prover_threads: int = Field(
+        default=0, ge=0, le=256, description="Threads of each prover process; 0 shares the cores among them evenly."
+    )
+    prover_memory_mib: int = Field(
+        default=768, ge=32, description="A prover process that holds more memory is killed, and its proof tried again."
+    )
+    prover_lifetime: int = Field(
+        default=1000, ge=1, description="Calls after which a prover process is replaced by a fresh one."
+    )
     proof_time_limit_s: float = Field(default=30, gt=0, description="A proof that takes longer is killed.")
+    catch_up_s: float = Field(
+        default=600,
+        gt=0,
+        description="A backlog that would take longer than this to prove is shed, oldest windows first.",
+    )
+    batching: Literal["auto", "off", "always"] = Field(
+        default="auto",
+        description="Windows of several feeds in one proof: where that is faster or saves gas, never, or always.",
+    )
     proof_attempts: int = Field(default=5, ge=1, description="Attempts before a prediction is given up as failed.")
+
+    trusted_srs: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="SHA-256 of SRS files besides the public ones whose ceremony you trust, comma separated.",
+    )
 
     rpc_url: AnyHttpUrl | None = Field(default=None, description="Ethereum JSON-RPC endpoint; none means no chain.")
     verifier_address: str | None = Field(default=None, description="Deployed Solidity verifier of the model.")
+    batch_verifier_address: str | None = Field(
+        default=None, description="Deployed verifier of the model's circuit for several feeds; none: one by one."
+    )
     submitter_key: SecretStr | None = Field(default=None, description="Private key that pays for submissions.")
     submitter_key_file: Path | None = Field(default=None, description="File that holds the private key.")
     testnets: Annotated[tuple[int, ...], NoDecode] = Field(
@@ -87,7 +121,7 @@ class Settings(BaseSettings):
 
     max_bundle_bytes: int = Field(default=16 * 2**20, gt=0, description="Largest bundle that `verify` reads.")
 
-    @field_validator("feeds", "venues", mode="before")
+    @field_validator("feeds", "venues", "trusted_srs", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -103,6 +137,15 @@ class Settings(BaseSettings):
         for name in value:
             parse_feed(name)
         return value
+
+    @field_validator("trusted_srs")
+    @classmethod
+    def _hashes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        hashes = tuple(digest.lower() for digest in value)
+        for digest in hashes:
+            if not re.fullmatch("[0-9a-f]{64}", digest):
+                raise ValueError(f"{digest!r} is not a SHA-256 in hexadecimal")
+        return hashes
 
     @model_validator(mode="after")
     def _chain_is_whole(self) -> Self:

@@ -162,11 +162,11 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified proof and the outputs that it proves."""
+    """A verified proof and the outputs that it proves, of one window or of several."""
 
     proof: bytes
     instances: tuple[int, ...]
-    """Public outputs as signed integers at the model's output scale."""
+    """Public outputs as signed integers at the model's output scale, window after window."""
     commitment: bytes
     """KZG commitment of the inputs: the first 64 bytes of the proof, x‖y big-endian."""
     vk_hash: str
@@ -174,6 +174,16 @@ class Proof:
     witness_seconds: float
     prove_seconds: float
     verify_seconds: float
+    members: tuple[PredictionId | None, ...] = ()
+    """Whose windows it proves together, None in an empty place; () for a proof of one window alone."""
+    slot: int = 0
+    """Place among the members of the prediction that this proof is read for."""
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The public outputs of the window at ``slot``."""
+        each = len(self.instances) // max(1, len(self.members))
+        return self.instances[self.slot * each : (self.slot + 1) * each]
 
 
 def prediction_id(feed: str, window_end_ms: int, model_id: ModelId) -> PredictionId:
@@ -215,6 +225,8 @@ class Circuit:
     input_scale: int
     proof_bytes: int
     """Length of every proof of this circuit. ezkl's verifier ignores trailing bytes; we do not."""
+    windows: int = 1
+    """How many observations one proof takes, one after another; its outputs follow in the same order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +279,50 @@ class ProofJob:
     observation: tuple[int, ...]
     network_outputs: tuple[float, ...]
     attempt: int
+    queue_seconds: float | None
+    """How long it waited; None when that is not known."""
+
+
+class AttemptOutcome(StrEnum):
+    """How one try at a proof ended."""
+
+    PROVED = "proved"
+    DISAGREED = "disagreed"
+    TIMED_OUT = "timed-out"
+    OUT_OF_MEMORY = "out-of-memory"
+    DIED = "died"
+    ERROR = "error"
+    SHED = "shed"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at the proof of one window, with what it took in seconds where it came that far."""
+
+    prediction_id: PredictionId
+    number: int
+    outcome: AttemptOutcome
+    reason: str | None
+    owner: str
+    windows: int
+    """How many were proved together."""
+    queue_seconds: float | None
+    witness_seconds: float | None
+    prove_seconds: float | None
+    verify_seconds: float | None
+    at_ms: int
+    """Wall clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A window where network and circuit said different things; an alarm until somebody has looked at it."""
+
+    prediction_id: PredictionId
+    feed: str
+    window_end_ms: int
+    reason: str
+    cleared_at_ms: int | None
 
 
 class JobState(StrEnum):

@@ -20,14 +20,16 @@ from app.inference.network import Network
 from app.inference.release import ReleasedModel, load_models
 from app.metrics import Metrics
 from app.pipeline import Pipeline
-from app.proving.pool import ProverPool
+from app.proving.checked import CheckedProver
+from app.proving.pool import Limits, ProverPool
 from app.settings import Settings, asset, parse_feed
+from app.steps.backlog import Backlog
 from app.steps.collect import Collector, Progress
-from app.steps.prove import ProofStep, ProvingPolicy
+from app.steps.prove import ProofStep, Prover, ProvingPolicy
 from app.steps.served import ServedFeed
 from app.steps.submit import ChainTarget, SubmitStep
 from app.store.database import Database
-from app.types import Feed
+from app.types import Feed, Keys
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ class Application:
     database: Database
     models: Mapping[str, ReleasedModel]
     pool: ProverPool
+    prover: Prover
     pipeline: Pipeline
     auditor: Auditor
     metrics: Metrics
@@ -68,21 +71,29 @@ def application(
         stack.callback(database.close)
         database.upgrade()
         models = load_models(settings.models_dir)
-        pool = stack.enter_context(ProverPool(settings.prover_workers, settings.proof_time_limit_s))
+        pool = stack.enter_context(open_pool(settings))
+        prover = pool if settings.prover == "local" else _cluster(settings, pool, stack)
         venues = tuple(open_venue(settings, name) for name in settings.venues)
         for venue in venues:
             stack.callback(venue.close)
         clock = clock or _clock(settings, venues)
         metrics = Metrics()
         feeds = {name: _served(settings, parse_feed(name), models, pool, venues) for name in settings.feeds}
+        chain = target(feeds) if target else chain_target(settings, feeds)
         pipeline = Pipeline(
             feeds=feeds,
             database=database,
             collector=Collector(database, late_candle_s=settings.late_candle_s, progress=progress),
-            proofs=ProofStep(feeds, database, pool, clock, metrics, proving_policy(settings)),
-            submissions=SubmitStep(
-                database, clock, metrics, target(feeds) if target else chain_target(settings, feeds)
+            proofs=ProofStep(
+                feeds,
+                database,
+                prover,
+                clock,
+                metrics,
+                proving_policy(settings, chain),
+                Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
             ),
+            submissions=SubmitStep(database, clock, metrics, chain),
             clock=clock,
             metrics=metrics,
         )
@@ -93,6 +104,7 @@ def application(
             database=database,
             models=models,
             pool=pool,
+            prover=prover,
             pipeline=pipeline,
             auditor=Auditor(models, pool, settings.var_dir),
             metrics=metrics,
@@ -103,11 +115,34 @@ def open_database(settings: Settings) -> Database:
     return Database(settings.store_url(), asset("migrations"))
 
 
-def proving_policy(settings: Settings) -> ProvingPolicy:
+def open_pool(settings: Settings, workers: int | None = None) -> ProverPool:
+    """The prover processes of this machine."""
+    limits = Limits(
+        time_s=settings.proof_time_limit_s,
+        memory_mib=settings.prover_memory_mib,
+        calls=settings.prover_lifetime,
+        threads=settings.prover_threads,
+    )
+    return ProverPool(workers or settings.prover_workers, limits)
+
+
+def _cluster(settings: Settings, pool: ProverPool, stack: ExitStack) -> Prover:
+    from app.proving.cluster import ClusterProver  # only where it is asked for: it brings Dask
+
+    cluster = ClusterProver(settings.prover, time_limit_s=settings.proof_time_limit_s)
+    stack.callback(cluster.stop)
+    return CheckedProver(cluster, pool)
+
+
+def proving_policy(settings: Settings, chain: ChainTarget | None) -> ProvingPolicy:
+    """On a chain that has no verifier for proofs of several windows, each window is proved alone."""
+    lonely = chain is not None and chain.batch_verifier is None
     return ProvingPolicy(
         owner=f"{socket.gethostname()}:{os.getpid()}",
         lease_ms=round((settings.proof_time_limit_s + _LEASE_MARGIN_S) * 1000),
         max_attempts=settings.proof_attempts,
+        batching="off" if lonely else settings.batching,
+        saves_gas=chain is not None,
     )
 
 
@@ -121,7 +156,7 @@ def chain_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> ChainTa
         warning = refuse_development_srs(served.keys, chain.chain_id, settings.testnets)
         if warning:
             log.warning(warning)
-    return ChainTarget(chain=chain, verifier=settings.verifier_address)
+    return ChainTarget(chain, settings.verifier_address, settings.batch_verifier_address)
 
 
 def model_for(feed: Feed, models: Mapping[str, ReleasedModel]) -> ReleasedModel:
@@ -149,9 +184,20 @@ def _served(
         model=model,
         spec=spec,
         network=Network(model),
-        keys=pool.development_keys(settings.var_dir, model.circuit),
+        keys=pool.serving_keys(settings.var_dir, model.circuit, settings.trusted_srs),
         venues=venues,
+        batch_keys=batch_keys(settings, model, models, pool),
     )
+
+
+def batch_keys(
+    settings: Settings, model: ReleasedModel, models: Mapping[str, ReleasedModel], pool: ProverPool
+) -> Keys | None:
+    """Keys of the model's circuit for several windows, where it has one and more than one feed could use it."""
+    feeds = [name for name in settings.feeds if model_for(parse_feed(name), models).model_id == model.model_id]
+    if model.batch is None or settings.batching == "off" or len(feeds) < 2:
+        return None
+    return pool.serving_keys(settings.var_dir, model.batch, settings.trusted_srs)
 
 
 def open_venue(settings: Settings, name: str) -> Venue:

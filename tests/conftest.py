@@ -55,7 +55,7 @@ def models() -> dict[str, ReleasedModel]:
 
 @pytest.fixture(scope="session")
 def model(models: dict[str, ReleasedModel]) -> ReleasedModel:
-    return models["btc-usdt-4h-v2"]
+    return models["btc-usdt-4h-v3"]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import typer
 
 from app.errors import ToolMissing
 from app.progress import history_progress
-from app.settings import Settings
+from app.settings import Settings, parse_feed
 from app.types import parse_time
 
 train = typer.Typer(help="Train and release models (needs the `train` extra, but for `fetch`).", no_args_is_help=True)
@@ -29,13 +29,16 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the folder if it e
 def production(
     candles: CandleFile,
     out: Annotated[Path | None, typer.Option(help="Model folder to write; models/NAME by default.")] = None,
-    name: Annotated[str, typer.Option(help="Of the model.")] = "btc-usdt-4h-v2",
+    name: Annotated[str, typer.Option(help="Of the model.")] = "btc-usdt-4h-v3",
     also: Annotated[
         Path | None, typer.Option(help="Another asset's candles, to learn from and to test on; ETH/USDT, say.")
     ] = None,
     classic_models: Annotated[
         Path | None, typer.Option("--classic", help="A folder that `train classic` wrote, to compare with.")
     ] = None,
+    feeds: Annotated[
+        str, typer.Option(help="Feeds the model is declared fit for, comma separated; test on each (--also).")
+    ] = "btc-usdt-4h",
     seed: Seed = 0,
     quick: Quick = False,
     force: Force = False,
@@ -58,6 +61,7 @@ def production(
             say=_say,
             also=also,
             classic=classic_models,
+            feeds=_feeds(feeds),
         )
     if as_json:
         print_json(manifest)
@@ -160,3 +164,10 @@ def _offline() -> Iterator[None]:
     except KeyboardInterrupt:
         _say("interrupted: what is finished is kept, run the same command again to go on")
         raise typer.Exit(130) from None
+
+
+def _feeds(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(parse_feed(name.strip()).name for name in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"--feeds: {error}") from None

@@ -15,6 +15,8 @@ from app.types import Circuit, ModelId
 
 FORMAT = "veriregime-model/1"
 NETWORK, SETTINGS, COMPILED, MANIFEST = "network.onnx", "circuit.json", "circuit.ezkl", "manifest.json"
+BATCH_SETTINGS, BATCH_COMPILED = "circuit-batch.json", "circuit-batch.ezkl"
+"""The same network on several windows at once, with shared weights: one proof for several feeds."""
 RECORD = "training.json"
 """How the model came about and how good it was: the manifest names its hash."""
 OUTPUTS = ("logit_low", "logit_high", "ln_vol_annualised")
@@ -32,6 +34,8 @@ class ReleasedModel:
     folder: Path
     manifest: Mapping[str, Any]
     circuit: Circuit
+    batch: Circuit | None = None
+    """The circuit that takes several windows at once; none in releases without it."""
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -63,7 +67,8 @@ def load_model(folder: Path) -> ReleasedModel:
     """
     manifest = _read_manifest(folder)
     try:
-        for name in (NETWORK, SETTINGS, COMPILED, RECORD):
+        batched = "batch" in manifest
+        for name in (NETWORK, SETTINGS, COMPILED, RECORD, *((BATCH_SETTINGS, BATCH_COMPILED) if batched else ())):
             _check_hash(folder / name, manifest["files"][name])
         if manifest["outputs"]["names"] != list(OUTPUTS):
             raise ModelFolderInvalid(f"{folder}: outputs must be {', '.join(OUTPUTS)}")
@@ -72,20 +77,13 @@ def load_model(folder: Path) -> ReleasedModel:
                 f"{folder} was compiled by ezkl {manifest['ezkl_version']}, installed is {version('ezkl')}: "
                 "install that version, or release the model anew"
             )
-        circuit = Circuit(
-            compiled=folder / COMPILED,
-            settings=folder / SETTINGS,
-            compiled_sha256=manifest["files"][COMPILED],
-            logrows=int(manifest["circuit"]["logrows"]),
-            input_scale=int(manifest["observation"]["input_scale"]),
-            proof_bytes=int(manifest["circuit"]["proof_bytes"]),
-        )
         return ReleasedModel(
             name=manifest["name"],
             model_id=manifest_id(manifest),
             folder=folder,
             manifest=manifest,
-            circuit=circuit,
+            circuit=_circuit(folder, manifest, "circuit", COMPILED, SETTINGS),
+            batch=_circuit(folder, manifest, "batch", BATCH_COMPILED, BATCH_SETTINGS) if batched else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFolderInvalid(f"{folder / MANIFEST} lacks or misstates {error}") from error
@@ -109,6 +107,18 @@ def model_by_id(models: Mapping[str, ReleasedModel], model_id: str) -> ReleasedM
         if model.model_id == model_id:
             return model
     raise UnknownModel(f"no released model here has the id {model_id[:64]}")
+
+
+def _circuit(folder: Path, manifest: Mapping[str, Any], part: str, compiled: str, settings: str) -> Circuit:
+    return Circuit(
+        compiled=folder / compiled,
+        settings=folder / settings,
+        compiled_sha256=manifest["files"][compiled],
+        logrows=int(manifest[part]["logrows"]),
+        input_scale=int(manifest["observation"]["input_scale"]),
+        proof_bytes=int(manifest[part]["proof_bytes"]),
+        windows=int(manifest[part].get("windows", 1)),
+    )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -1,25 +1,46 @@
 """Prover processes. ezkl holds the GIL while it works, so every call of it that serving needs runs here.
 
-A worker that exceeds its time limit is killed and replaced; a worker that dies is replaced. What was being done is
-reported as `ProofTimedOut` or `ProverDied`, and whoever leased the job decides about the next attempt.
+A worker that exceeds its time or memory limit is killed and replaced, one that dies is replaced, and one that has done
+its share of calls makes way for a fresh one. What was being done is reported as `ProofTimedOut`, `ProverOutOfMemory` or
+`ProverDied`, and whoever leased the job decides about the next attempt.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-from app.errors import ProofTimedOut, ProverDied
+import psutil
+
+from app.errors import ProofTimedOut, ProverDied, ProverOutOfMemory
+from app.proving.cores import threads_each
 from app.types import Circuit, Keys, Proof
 
 _KEYS_TIME_LIMIT_S = 300.0
+_LOOK_EVERY_S = 0.02
+"""How often a busy worker's memory is looked at."""
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one worker process may use. A worker is replaced after ``calls``, before a slow leak could matter."""
+
+    time_s: float = 30.0
+    memory_mib: int = 768
+    calls: int = 1000
+    threads: int = 0
+    """Of ezkl; 0 shares the cores evenly among the workers."""
 
 
 class ProverPool:
@@ -29,9 +50,10 @@ class ProverPool:
     found out as well.
     """
 
-    def __init__(self, workers: int, time_limit_s: float) -> None:
-        self._time_limit_s = time_limit_s
-        self._workers = [_Worker() for _ in range(workers)]
+    def __init__(self, workers: int, limits: Limits) -> None:
+        self._limits = limits
+        threads = limits.threads or threads_each(workers)
+        self._workers = [_Worker(limits, threads) for _ in range(workers)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -45,29 +67,37 @@ class ProverPool:
         self.stop()
 
     @property
-    def size(self) -> int:
+    def slots(self) -> int:
+        """Proofs that can be made at once."""
         return len(self._workers)
 
     def process_ids(self) -> list[int]:
         return [worker.pid for worker in self._workers]
 
-    def development_keys(self, var_dir: Path, circuit: Circuit) -> Keys:
-        """Keys under this installation's development SRS, both made on first use."""
-        return cast(Keys, self._run(_KEYS_TIME_LIMIT_S, "development_keys", var_dir, circuit))
+    def serving_keys(self, var_dir: Path, circuit: Circuit, trusted: Collection[str] = ()) -> Keys:
+        """Keys under the best SRS of this installation, which is the development one where there is no other.
+
+        ``trusted`` are hashes of SRS files whose ceremony the operator trusts.
+        """
+        return cast(Keys, self._run(_KEYS_TIME_LIMIT_S, "serving_keys", var_dir, circuit, tuple(trusted)))
 
     def keys_for_srs(self, var_dir: Path, circuit: Circuit, srs_sha256: str) -> Keys | None:
         """Keys under the SRS with this hash; none when that SRS is not here."""
         return cast(Keys | None, self._run(_KEYS_TIME_LIMIT_S, "keys_for_srs", var_dir, circuit, srs_sha256))
 
     def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
-        """A verified proof. Raises `ProofTimedOut`, `ProverDied`, or what the engine raised."""
-        return cast(Proof, self._run(self._time_limit_s, "prove", keys, tuple(observation)))
+        """A verified proof. Raises `ProofTimedOut`, `ProverOutOfMemory`, `ProverDied`, or what the engine raised."""
+        return cast(Proof, self._run(self._limits.time_s, "prove", keys, tuple(observation)))
+
+    def witness(self, keys: Keys, observation: Sequence[int]) -> tuple[int, ...]:
+        """The circuit's outputs without a proof."""
+        return tuple(self._run(self._limits.time_s, "witness", keys, tuple(observation)))
 
     def verify(self, keys: Keys, proof: bytes, instances: Sequence[int]) -> bool:
-        return bool(self._run(self._time_limit_s, "verify", keys, proof, tuple(instances)))
+        return bool(self._run(self._limits.time_s, "verify", keys, proof, tuple(instances)))
 
     def commit(self, keys: Keys, observation: Sequence[int]) -> bytes:
-        return bytes(self._run(self._time_limit_s, "commit", keys, tuple(observation)))
+        return bytes(self._run(self._limits.time_s, "commit", keys, tuple(observation)))
 
     def stop(self) -> None:
         """Kill what is running and end every worker. Unfinished jobs stay in the store."""
@@ -83,27 +113,30 @@ class ProverPool:
 
 
 class _Worker:
-    """One process and the pipe to it; a new process takes the place of one that was lost."""
+    """One place in the pool: a process, and towards the end of its life the one that takes over."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits, threads: int) -> None:
+        self._limits = limits
+        self._threads = threads
         self._stopped = False
         self._guard = threading.Lock()
-        self._start()
+        self._calls = 0
+        self._process = _Process(threads)
+        self._successor: _Process | None = None
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def call(self, task: str, arguments: tuple[Any, ...], limit_s: float) -> Any:
+        self._retire_when_due()
+        self._calls += 1
         try:
-            self._pipe.send((task, arguments))
-            if not self._pipe.poll(limit_s):
-                raise ProofTimedOut(f"killed after {limit_s:g} s")
-            answer = self._pipe.recv()
+            answer = self._process.call((task, arguments), limit_s, self._limits.memory_mib * _MIB)
         except (EOFError, OSError) as error:
             code = self._replace()
             raise ProverDied(f"the prover process ended with code {code}") from error
-        except ProofTimedOut:
+        except (ProofTimedOut, ProverOutOfMemory):
             self._replace()
             raise
         if isinstance(answer, Exception):
@@ -113,9 +146,37 @@ class _Worker:
     def stop(self) -> None:
         with self._guard:
             self._stopped = True
-            self._end()
+            self._process.end()
+            if self._successor is not None:
+                self._successor.end()
 
-    def _start(self) -> None:
+    def _retire_when_due(self) -> None:
+        """A fresh process starts beside an old one and takes its place once it is warm, so that no proof waits."""
+        if self._calls < self._limits.calls:
+            return
+        with self._guard:
+            if self._stopped:
+                return
+            if self._successor is None:
+                self._successor = _Process(self._threads)
+            elif self._successor.is_warm():
+                self._process.end()
+                self._process, self._successor, self._calls = self._successor, None, 0
+
+    def _replace(self) -> int | None:
+        with self._guard:
+            code = self._process.end()
+            if not self._stopped:
+                self._process, self._successor = self._successor or _Process(self._threads), None
+                self._calls = 0
+            return code
+
+
+class _Process:
+    """A worker process and the pipe to it."""
+
+    def __init__(self, threads: int) -> None:
+        self._warm = False
         self._pipe: Connection[Any, Any]
         self._pipe, theirs = Pipe()
         with theirs:
@@ -125,16 +186,45 @@ class _Worker:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env={**os.environ, "RAYON_NUM_THREADS": str(threads)},
             )
 
-    def _replace(self) -> int | None:
-        with self._guard:
-            self._end()
-            if not self._stopped:
-                self._start()
-            return self._ended_with
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
-    def _end(self) -> None:
+    def is_warm(self) -> bool:
+        """Whether it has loaded everything and waits for calls; what it says then is taken from the pipe."""
+        if not self._warm and self._pipe.poll():
+            self._pipe.recv()
+            self._warm = True
+        return self._warm
+
+    def call(self, request: tuple[str, tuple[Any, ...]], limit_s: float, memory_limit: int) -> Any:
+        give_up = time.monotonic() + limit_s
+        self._pipe.send(request)
+        if not self.is_warm():
+            self._wait(give_up, limit_s, memory_limit)
+            self.is_warm()
+        self._wait(give_up, limit_s, memory_limit)
+        return self._pipe.recv()
+
+    def end(self) -> int:
         self._process.kill()
-        self._ended_with = self._process.wait()
+        code = self._process.wait()
         self._pipe.close()
+        return code
+
+    def _wait(self, give_up: float, limit_s: float, memory_limit: int) -> None:
+        """Until there is something to read."""
+        while not self._pipe.poll(_LOOK_EVERY_S):
+            if time.monotonic() > give_up:
+                raise ProofTimedOut(f"killed after {limit_s:g} s")
+            if (held := self._memory()) > memory_limit:
+                raise ProverOutOfMemory(f"killed at {held / _MIB:.0f} MiB, {memory_limit // _MIB} are allowed")
+
+    def _memory(self) -> int:
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.NoSuchProcess:  # the pipe will tell
+            return 0

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from app.errors import OracleError, ProvingFailed
-from app.proving.engine import commit, prove, verify
+from app.proving.engine import commit, make_witness, prove, verify
 from app.proving.keys import ensure_keys
-from app.proving.srs import development_srs, find_srs
+from app.proving.srs import find_srs, serving_srs
 from app.types import Circuit, Keys
 
 
-def development_keys(var_dir: Path, circuit: Circuit) -> Keys:
-    return ensure_keys(var_dir / "keys", circuit, development_srs(var_dir / "srs", circuit.logrows))
+def serving_keys(var_dir: Path, circuit: Circuit, trusted: Sequence[str]) -> Keys:
+    return ensure_keys(var_dir / "keys", circuit, serving_srs(var_dir / "srs", circuit.logrows, trusted))
 
 
 def keys_for_srs(var_dir: Path, circuit: Circuit, srs_sha256: str) -> Keys | None:
@@ -27,7 +29,12 @@ def keys_for_srs(var_dir: Path, circuit: Circuit, srs_sha256: str) -> Keys | Non
     return ensure_keys(var_dir / "keys", circuit, srs) if srs else None
 
 
-TASKS = {task.__name__: task for task in (commit, development_keys, keys_for_srs, prove, verify)}
+def witness(keys: Keys, observation: Sequence[int]) -> tuple[int, ...]:
+    with tempfile.TemporaryDirectory(prefix="veriregime-witness-") as scratch:
+        return make_witness(keys, observation, Path(scratch) / "witness.json")
+
+
+TASKS = {task.__name__: task for task in (commit, keys_for_srs, prove, serving_keys, verify, witness)}
 
 
 def answer(task: str, arguments: tuple[Any, ...]) -> Any:
@@ -43,6 +50,7 @@ def answer(task: str, arguments: tuple[Any, ...]) -> Any:
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with Connection(int(sys.argv[1])) as pipe:
+        pipe.send("warm")
         while True:
             try:
                 pipe.send(answer(*pipe.recv()))

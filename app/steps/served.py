@@ -19,3 +19,5 @@ class ServedFeed:
     network: Network
     keys: Keys
     venues: tuple[Venue, ...]
+    batch_keys: Keys | None = None
+    """Of the model's circuit for windows of several feeds, where there is one and it is used."""

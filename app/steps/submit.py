@@ -8,10 +8,10 @@ from enum import StrEnum
 
 from app.chain.verifier import Chain
 from app.clock import Clock
-from app.errors import ChainError, SimulationReverted, TransactionFailed
+from app.errors import ChainError, Misconfigured, SimulationReverted, TransactionFailed
 from app.metrics import Metrics
 from app.store.database import Database
-from app.types import MINUTE_MS, Submission
+from app.types import MINUTE_MS, Proof, Submission
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,16 @@ class SubmitOutcome(StrEnum):
 class ChainTarget:
     chain: Chain
     verifier: str
+    batch_verifier: str | None = None
+    """Of proofs of several windows; none: they are not made."""
+
+    def verifier_of(self, proof: Proof) -> str:
+        """Raises `Misconfigured` for a proof of several windows when there is no verifier for those."""
+        if not proof.members:
+            return self.verifier
+        if self.batch_verifier is None:
+            raise Misconfigured("a proof of several windows waits for the chain: set VERIREGIME_BATCH_VERIFIER_ADDRESS")
+        return self.batch_verifier
 
 
 class SubmitStep:
@@ -70,10 +80,11 @@ class SubmitStep:
         if waiting is None or found is None:
             return SubmitOutcome.IDLE
         proof, _ = found
-        target.chain.simulate(target.verifier, proof)
-        signed = target.chain.sign(target.verifier, proof)
+        verifier = target.verifier_of(proof)
+        target.chain.simulate(verifier, proof)
+        signed = target.chain.sign(verifier, proof)
         with self._database.unit_of_work() as store:  # before it is sent: a crash from here on cannot lose it
-            if not store.submissions.record(waiting, signed, self._clock.now_ms()):
+            if not store.submissions.record(store.predictions.proved_with(waiting), signed, self._clock.now_ms()):
                 return SubmitOutcome.TAKEN
         target.chain.send(signed.raw)
         return SubmitOutcome.SENT
@@ -88,11 +99,11 @@ class SubmitStep:
                     return SubmitOutcome.PENDING
                 log.warning("transaction %s is lost (%s): its proof will be sent anew", open_one.tx_hash, error)
                 with self._database.unit_of_work() as store:
-                    store.submissions.forget(open_one.prediction_id, open_one.chain_id)
+                    store.submissions.forget(open_one.tx_hash)
                 return SubmitOutcome.FORGOTTEN
             return SubmitOutcome.PENDING
         with self._database.unit_of_work() as store:
-            store.submissions.confirm(open_one.prediction_id, open_one.chain_id, receipt)
+            store.submissions.confirm(open_one.tx_hash, receipt)
         self._metrics.verify_gas.set(receipt.gas_used)
         log.info(
             "transaction %s in block %d: %s, %d gas",

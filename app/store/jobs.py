@@ -7,14 +7,18 @@ a job, so a proof is recorded once. Times here are of the wall clock: a lease is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
+from app.store.attempts import insert_attempt
 from app.store.predictions import set_status
 from app.store.tables import predictions, proof_jobs, proofs
-from app.types import Forecast, JobState, PredictionId, Proof, ProofJob, Status
+from app.types import Attempt, AttemptOutcome, Forecast, JobState, PredictionId, Proof, ProofJob, Status
 
 _RETRY_PAUSE_MS = 1_000
+_ALL = 2**31 - 1
+"""SQLite takes an OFFSET only after a LIMIT."""
 
 
 class ProofJobs:
@@ -31,26 +35,61 @@ class ProofJobs:
         A job whose lease lapsed after its last attempt is given up: its prediction is `failed`.
         """
         self._give_up_lapsed(now_ms, max_attempts)
-        waiting = (
-            sa.select(proof_jobs.c.prediction_id, proof_jobs.c.attempts)
-            .where(proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)), proof_jobs.c.wait_until_ms <= now_ms)
+        waiting = self._waiting(now_ms, models).order_by(proof_jobs.c.window_end_ms.desc()).limit(1)
+        row = self._connection.execute(waiting.with_for_update(skip_locked=True)).one_or_none()
+        return None if row is None else self._take(row, owner, now_ms, lease_ms)
+
+    def lease_together(
+        self, owner: str, now_ms: int, lease_ms: int, model: str, *, least: int, most: int
+    ) -> list[ProofJob]:
+        """Up to ``most`` jobs of one model and its newest waiting window, all leased; none when fewer than ``least``.
+
+        Only first attempts are taken: a window whose joint proof failed is proved alone.
+        """
+        fresh = self._waiting(now_ms, [model]).where(proof_jobs.c.attempts == 0)
+        newest = self._connection.execute(fresh.order_by(proof_jobs.c.window_end_ms.desc()).limit(1)).one_or_none()
+        if newest is None:
+            return []
+        group = fresh.where(proof_jobs.c.window_end_ms == newest.window_end_ms).order_by(proof_jobs.c.prediction_id)
+        rows = self._connection.execute(group.limit(most).with_for_update(skip_locked=True)).all()
+        return [self._take(row, owner, now_ms, lease_ms) for row in rows] if len(rows) >= least else []
+
+    def gathering(self, model: str) -> tuple[int, int] | None:
+        """How many first attempts of the model's newest waiting window there are, and since when (wall clock)."""
+        fresh = self._waiting(0, [model]).where(proof_jobs.c.attempts == 0).subquery()
+        newest = sa.select(sa.func.max(fresh.c.window_end_ms)).scalar_subquery()
+        query = sa.select(sa.func.count(), sa.func.min(fresh.c.queued_at_ms)).where(fresh.c.window_end_ms == newest)
+        count, since_ms = self._connection.execute(query).one()
+        return (count, since_ms) if count else None
+
+    def shed(self, keep: int, reason: str, models: Sequence[str], owner: str, now_ms: int) -> int:
+        """Give up all but the ``keep`` newest queued windows; says how many that were."""
+        surplus = (
+            sa.select(proof_jobs.c.prediction_id, proof_jobs.c.attempts, proof_jobs.c.queued_at_ms)
+            .where(proof_jobs.c.state == JobState.QUEUED, _of(models))
             .order_by(proof_jobs.c.window_end_ms.desc())
-            .limit(1)
+            .offset(keep)
+            .limit(_ALL)
             .with_for_update(skip_locked=True)
         )
-        if models is not None:
-            mine = sa.select(predictions.c.id).where(predictions.c.model_id.in_(models))
-            waiting = waiting.where(proof_jobs.c.prediction_id.in_(mine))
-        row = self._connection.execute(waiting).one_or_none()
-        if row is None:
-            return None
-        self._connection.execute(
-            sa.update(proof_jobs)
-            .where(proof_jobs.c.prediction_id == row.prediction_id)
-            .values(state=JobState.LEASED, owner=owner, attempts=row.attempts + 1, wait_until_ms=now_ms + lease_ms)
-        )
-        set_status(self._connection, row.prediction_id, Status.PROVING)
-        return self._job(row.prediction_id, row.attempts + 1)
+        rows = self._connection.execute(surplus).all()
+        for row in rows:
+            self._fail(row.prediction_id, reason)
+            attempt = Attempt(
+                prediction_id=row.prediction_id,
+                number=row.attempts,
+                outcome=AttemptOutcome.SHED,
+                reason=reason,
+                owner=owner,
+                windows=1,
+                queue_seconds=_since(row.queued_at_ms, now_ms),
+                witness_seconds=None,
+                prove_seconds=None,
+                verify_seconds=None,
+                at_ms=now_ms,
+            )
+            insert_attempt(self._connection, attempt)
+        return len(rows)
 
     def finish(self, prediction_id: PredictionId, owner: str, proof: Proof, proved: Forecast, now_ms: int) -> bool:
         """Record the proof and serve the outputs that it proves; False when the lease is no longer ``owner``'s.
@@ -70,6 +109,8 @@ class ProofJobs:
                 prove_seconds=proof.prove_seconds,
                 verify_seconds=proof.verify_seconds,
                 proved_at_ms=now_ms,
+                slot=proof.slot,
+                members=list(proof.members) or None,
             )
         )
         self._connection.execute(
@@ -86,7 +127,8 @@ class ProofJobs:
 
     def retry(self, prediction_id: PredictionId, owner: str, reason: str, now_ms: int) -> bool:
         """Hand the job back for another attempt after a pause."""
-        back = {"state": JobState.QUEUED, "last_error": reason, "wait_until_ms": now_ms + _RETRY_PAUSE_MS}
+        next_ms = now_ms + _RETRY_PAUSE_MS
+        back = {"state": JobState.QUEUED, "last_error": reason, "wait_until_ms": next_ms, "queued_at_ms": next_ms}
         if not self._close(prediction_id, owner, **back):
             return False
         set_status(self._connection, prediction_id, Status.PREDICTED)
@@ -140,14 +182,36 @@ class ProofJobs:
         )
         for row in self._connection.execute(lapsed).all():
             reason = f"given up after {max_attempts} attempts: {row.last_error or 'the prover never came back'}"
-            self._connection.execute(
-                sa.update(proof_jobs)
-                .where(proof_jobs.c.prediction_id == row.prediction_id)
-                .values(state=JobState.FAILED, owner=None, last_error=reason)
-            )
-            set_status(self._connection, row.prediction_id, Status.FAILED, reason)
+            self._fail(row.prediction_id, reason)
 
-    def _job(self, prediction_id: PredictionId, attempt: int) -> ProofJob:
+    def _fail(self, prediction_id: PredictionId, reason: str) -> None:
+        self._connection.execute(
+            sa.update(proof_jobs)
+            .where(proof_jobs.c.prediction_id == prediction_id)
+            .values(state=JobState.FAILED, owner=None, last_error=reason)
+        )
+        set_status(self._connection, prediction_id, Status.FAILED, reason)
+
+    def _waiting(self, now_ms: int, models: Sequence[str] | None) -> sa.Select[Any]:
+        """Jobs that may be leased: queued and due, or left by somebody whose lease lapsed."""
+        query = sa.select(
+            proof_jobs.c.prediction_id,
+            proof_jobs.c.attempts,
+            proof_jobs.c.window_end_ms,
+            proof_jobs.c.queued_at_ms,
+        ).where(proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)), proof_jobs.c.wait_until_ms <= now_ms)
+        return query if models is None else query.where(_of(models))
+
+    def _take(self, row: sa.Row[Any], owner: str, now_ms: int, lease_ms: int) -> ProofJob:
+        self._connection.execute(
+            sa.update(proof_jobs)
+            .where(proof_jobs.c.prediction_id == row.prediction_id)
+            .values(state=JobState.LEASED, owner=owner, attempts=row.attempts + 1, wait_until_ms=now_ms + lease_ms)
+        )
+        set_status(self._connection, row.prediction_id, Status.PROVING)
+        return self._job(row.prediction_id, row.attempts + 1, _since(row.queued_at_ms, now_ms))
+
+    def _job(self, prediction_id: PredictionId, attempt: int, queue_seconds: float | None) -> ProofJob:
         query = sa.select(predictions).where(predictions.c.id == prediction_id)
         row = self._connection.execute(query).one()
         return ProofJob(
@@ -158,4 +222,13 @@ class ProofJobs:
             observation=tuple(row.observation),
             network_outputs=tuple(row.network_outputs),
             attempt=attempt,
+            queue_seconds=queue_seconds,
         )
+
+
+def _of(models: Sequence[str]) -> sa.ColumnElement[bool]:
+    return proof_jobs.c.prediction_id.in_(sa.select(predictions.c.id).where(predictions.c.model_id.in_(models)))
+
+
+def _since(queued_at_ms: int, now_ms: int) -> float | None:
+    return max(0, now_ms - queued_at_ms) / 1000 if queued_at_ms else None

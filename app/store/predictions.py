@@ -16,8 +16,11 @@ class Predictions:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def add(self, new: Prediction) -> bool:
-        """Store a prediction together with the job that will prove it; False when this window has one already."""
+    def add(self, new: Prediction, queued_at_ms: int = 0) -> bool:
+        """Store a prediction together with the job that will prove it; False when this window has one already.
+
+        ``queued_at_ms`` is the wall clock's time, by which the job's waiting is counted.
+        """
         row = {
             "id": new.id,
             "feed": new.feed,
@@ -43,6 +46,7 @@ class Predictions:
                 "state": JobState.QUEUED,
                 "attempts": 0,
                 "wait_until_ms": 0,
+                "queued_at_ms": queued_at_ms,
             }
             self._connection.execute(sa.insert(proof_jobs).values(job))
         return added
@@ -84,8 +88,18 @@ class Predictions:
             witness_seconds=row.witness_seconds,
             prove_seconds=row.prove_seconds,
             verify_seconds=row.verify_seconds,
+            members=tuple(row.members or ()),
+            slot=row.slot,
         )
         return proof, row.proved_at_ms
+
+    def proved_with(self, prediction_id: PredictionId) -> list[PredictionId]:
+        """The predictions whose windows its proof proves, itself among them, of those that were recorded."""
+        members = self._connection.execute(
+            sa.select(proofs.c.members).where(proofs.c.prediction_id == prediction_id)
+        ).scalar_one()
+        recorded = sa.select(proofs.c.prediction_id).where(proofs.c.prediction_id.in_([prediction_id, *(members or ())]))
+        return sorted(self._connection.execute(recorded).scalars())
 
     def prove_seconds(self, prediction_ids: Sequence[str]) -> dict[str, float]:
         """How long the proofs of these predictions took, of those that have one."""

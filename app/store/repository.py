@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from app.store.attempts import Attempts
 from app.store.candle_rows import CandleRows
+from app.store.disagreements import Disagreements
 from app.store.jobs import ProofJobs
 from app.store.predictions import Predictions
 from app.store.submissions import Submissions
@@ -16,3 +18,5 @@ class Store:
         self.predictions = Predictions(connection)
         self.jobs = ProofJobs(connection)
         self.submissions = Submissions(connection)
+        self.attempts = Attempts(connection)
+        self.disagreements = Disagreements(connection)

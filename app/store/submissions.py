@@ -1,4 +1,7 @@
-"""Transactions, one per prediction and chain. The signed bytes and their hash are stored before anything is sent."""
+"""Transactions, at most one per prediction and chain; one with a proof of several windows has a row for each of them.
+
+The signed bytes and their hash are stored before anything is sent.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +30,29 @@ class Submissions:
         )
         return self._connection.execute(query).scalar_one_or_none()
 
-    def record(self, prediction_id: PredictionId, signed: SignedTransaction, now_ms: int) -> bool:
-        """Store a signed transaction that is about to be sent; False when another process was first."""
-        insert = (
-            insert_new(self._connection, submissions)
-            .values(
-                prediction_id=prediction_id,
-                chain_id=signed.chain_id,
-                contract=signed.contract,
-                tx_hash=signed.tx_hash,
-                raw_tx=signed.raw,
-                state=SubmissionState.SENT,
-                sent_at_ms=now_ms,
+    def record(self, prediction_ids: Sequence[PredictionId], signed: SignedTransaction, now_ms: int) -> bool:
+        """Store a signed transaction that is about to be sent; False when another process was first.
+
+        It carries the proof of all these predictions, and shows in a row of each.
+        """
+        for prediction_id in prediction_ids:
+            insert = (
+                insert_new(self._connection, submissions)
+                .values(
+                    prediction_id=prediction_id,
+                    chain_id=signed.chain_id,
+                    contract=signed.contract,
+                    tx_hash=signed.tx_hash,
+                    raw_tx=signed.raw,
+                    state=SubmissionState.SENT,
+                    sent_at_ms=now_ms,
+                )
+                .returning(submissions.c.prediction_id)
             )
-            .returning(submissions.c.prediction_id)
-        )
-        recorded = self._connection.execute(insert).scalar_one_or_none() is not None
-        if recorded:
+            if self._connection.execute(insert).scalar_one_or_none() is None:
+                return False  # of the first: whoever came before took them all, in one transaction of the store
             set_status(self._connection, prediction_id, Status.SUBMITTED)
-        return recorded
+        return True
 
     def unconfirmed(self, chain_id: int) -> Submission | None:
         """The oldest transaction that was stored and has no receipt yet."""
@@ -58,24 +65,22 @@ class Submissions:
         row = self._connection.execute(query).one_or_none()
         return None if row is None else _submission(row)
 
-    def confirm(self, prediction_id: PredictionId, chain_id: int, receipt: Receipt) -> None:
+    def confirm(self, tx_hash: str, receipt: Receipt) -> None:
         state = SubmissionState.CONFIRMED if receipt.succeeded else SubmissionState.REVERTED
+        # Reverted: the proof still holds and is served, but it is not sent again; the submission says why.
+        for prediction_id in self._carried(tx_hash):
+            set_status(self._connection, prediction_id, Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED)
         self._connection.execute(
             sa.update(submissions)
-            .where(submissions.c.prediction_id == prediction_id, submissions.c.chain_id == chain_id)
+            .where(submissions.c.tx_hash == tx_hash)
             .values(state=state, block_number=receipt.block_number, gas_used=receipt.gas_used)
         )
-        # Reverted: the proof still holds and is served, but it is not sent again; the submission says why.
-        set_status(self._connection, prediction_id, Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED)
 
-    def forget(self, prediction_id: PredictionId, chain_id: int) -> None:
-        """Drop a transaction that the chain will never take; its prediction is `proved` again, and sent anew."""
-        self._connection.execute(
-            sa.delete(submissions).where(
-                submissions.c.prediction_id == prediction_id, submissions.c.chain_id == chain_id
-            )
-        )
-        set_status(self._connection, prediction_id, Status.PROVED)
+    def forget(self, tx_hash: str) -> None:
+        """Drop a transaction that the chain will never take; its predictions are `proved` again, and sent anew."""
+        for prediction_id in self._carried(tx_hash):
+            set_status(self._connection, prediction_id, Status.PROVED)
+        self._connection.execute(sa.delete(submissions).where(submissions.c.tx_hash == tx_hash))
 
     def of(self, prediction_ids: Sequence[str]) -> dict[str, Submission]:
         """The newest transaction of each of these predictions, of those that have one."""
@@ -85,6 +90,10 @@ class Submissions:
             .order_by(submissions.c.sent_at_ms)
         )
         return {row.prediction_id: _submission(row) for row in self._connection.execute(query)}
+
+    def _carried(self, tx_hash: str) -> list[PredictionId]:
+        query = sa.select(submissions.c.prediction_id).where(submissions.c.tx_hash == tx_hash)
+        return list(self._connection.execute(query).scalars())
 
 
 def _submission(row: sa.Row[Any]) -> Submission:

@@ -77,6 +77,8 @@ proofs = Table(
     Column("prove_seconds", Float(53), nullable=False),
     Column("verify_seconds", Float(53), nullable=False),
     Column("proved_at_ms", BigInteger, nullable=False),
+    Column("slot", Integer, nullable=False, server_default="0", comment="place among the windows of the proof"),
+    Column("members", JSON(none_as_null=True), comment="of a joint proof: prediction per slot, null in an empty one"),
 )
 
 proof_jobs = Table(
@@ -89,7 +91,36 @@ proof_jobs = Table(
     Column("owner", String(128)),
     Column("wait_until_ms", BigInteger, nullable=False, comment="wall clock: lease end, or when to try again"),
     Column("last_error", Text),
+    Column("queued_at_ms", BigInteger, nullable=False, server_default="0", comment="wall clock: waiting since"),
     Index(None, "state", "window_end_ms"),
+)
+
+proof_attempts = Table(
+    "proof_attempts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("prediction_id", ForeignKey("predictions.id"), nullable=False, index=True),
+    Column("attempt", Integer, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", Text),
+    Column("owner", String(128), nullable=False),
+    Column("windows", Integer, nullable=False, comment="how many were proved together"),
+    Column("queue_seconds", Float(53)),
+    Column("witness_seconds", Float(53)),
+    Column("prove_seconds", Float(53)),
+    Column("verify_seconds", Float(53)),
+    Column("at_ms", BigInteger, nullable=False, comment="wall clock"),
+)
+
+disagreements = Table(
+    "disagreements",
+    metadata,
+    Column("prediction_id", ForeignKey("predictions.id"), primary_key=True),
+    Column("feed", String(64), nullable=False),
+    Column("window_end_ms", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("window", LargeBinary, nullable=False, comment="gzip of JSON: everything needed to study it"),
+    Column("cleared_at_ms", BigInteger, comment="wall clock: when somebody had looked"),
 )
 
 submissions = Table(
@@ -98,7 +129,7 @@ submissions = Table(
     Column("prediction_id", ForeignKey("predictions.id"), primary_key=True),
     Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
     Column("contract", String(42), nullable=False),
-    Column("tx_hash", String(66), nullable=False, unique=True),
+    Column("tx_hash", String(66), nullable=False, index=True, comment="shared by the windows of one proof"),
     Column("raw_tx", LargeBinary, nullable=False),
     Column("state", String(10), nullable=False),
     Column("block_number", BigInteger),

@@ -33,6 +33,22 @@ CHUNK = 50_000
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """How a circuit lies in its table: how many windows, inner columns, rows as a power of two, bytes of proof."""
+
+    windows: int
+    columns: int
+    logrows: int
+    proof_bytes: int
+    """`engine.prove` refuses any other length, so the trial proof of a release checks it."""
+
+
+SINGLE = Shape(windows=1, columns=1, logrows=LOGROWS, proof_bytes=2_080)
+JOINT = Shape(windows=10, columns=2, logrows=14, proof_bytes=3_200)
+"""Ten windows with shared weights; docs/circuit-search.md has the other numbers of columns."""
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
     """A student's parameters: ``hidden`` (inputs, h), ``hidden_bias`` (h,), ``output`` (h, 3), ``output_bias`` (3,)."""
 
@@ -107,7 +123,7 @@ def check_range(weights: IntegerWeights, *, clip: float, variation_inputs: int) 
     return bound
 
 
-def compile_reproducibly(network: Path, settings: Path, compiled: Path) -> dict[str, Any]:
+def compile_reproducibly(network: Path, settings: Path, compiled: Path, shape: Shape = SINGLE) -> dict[str, Any]:
     """`engine.compile_network` until the files are the canonical ones; gives the settings.
 
     ezkl writes some of its hash maps in whatever order they iterate, so one network compiles to dozens of different
@@ -115,18 +131,26 @@ def compile_reproducibly(network: Path, settings: Path, compiled: Path) -> dict[
     the reproducible file is found by repeating until every map happens to be in ascending order.
     """
     for _ in range(COMPILE_TRIES):
-        content = compile_once(network, settings, compiled, logrows=LOGROWS)
+        content = compile_once(network, settings, compiled, logrows=shape.logrows, columns=shape.columns)
         checks = content["required_range_checks"]
         if checks == sorted(checks) and _maps_are_sorted(compiled.read_bytes(), content):
             return content
     raise ProvingFailed("ezkl's compiled circuit never came out in canonical order: has its file format changed?")
 
 
-def compile_once(network: Path, settings: Path, compiled: Path, *, logrows: int) -> dict[str, Any]:
+def compile_once(
+    network: Path, settings: Path, compiled: Path, *, logrows: int, columns: int = SINGLE.columns
+) -> dict[str, Any]:
     """`engine.compile_network` at the scales of a student, without what ezkl prints; gives the settings."""
     with _silence():
         return engine.compile_network(
-            network, settings, compiled, input_scale=INPUT_SCALE, param_scale=PARAM_SCALE, logrows=logrows
+            network,
+            settings,
+            compiled,
+            input_scale=INPUT_SCALE,
+            param_scale=PARAM_SCALE,
+            logrows=logrows,
+            columns=columns,
         )
 
 

@@ -12,19 +12,22 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import ModelFolderInvalid, ProvingFailed
 from app.features.variation import INPUTS, VARIATION_INPUTS, VariationSpec
 from app.inference.network import Network
 from app.inference.release import (
+    BATCH_COMPILED,
+    BATCH_SETTINGS,
     COMPILED,
     FORMAT,
     MANIFEST,
@@ -38,10 +41,13 @@ from app.inference.release import (
 from app.proving import engine
 from app.training.circuit import (
     INPUT_SCALE,
+    JOINT,
     LOGROWS,
     OUTPUT_SCALE,
     PARAM_SCALE,
+    SINGLE,
     IntegerWeights,
+    Shape,
     Weights,
     check_range,
     circuit_floats,
@@ -59,9 +65,7 @@ from app.types import Circuit, Keys, ModelId
 OPSET = 18
 IR_VERSION = 8
 """The file format that came with opset 18."""
-FEEDS = ("btc-usdt-4h",)
-PROOF_BYTES = 2_080
-"""Length of a proof of this circuit shape; `engine.prove` refuses any other, so the trial proof checks it."""
+_TENSORS = ("hidden_weight", "hidden_bias", "output_weight", "output_bias")
 TOLERANCE_FACTOR = 5
 SMALLEST_TOLERANCE = 1e-3
 DEPENDED_ON = ("lightgbm", "matplotlib", "numpy", "onnx", "optuna", "scikit-learn", "torch")
@@ -78,6 +82,8 @@ class Release:
     """
 
     name: str
+    feeds: tuple[str, ...]
+    """What the model is declared fit for."""
     weights: Weights
     spec: VariationSpec
     record: Mapping[str, Any]
@@ -105,14 +111,20 @@ def release_model(release: Release, out: Path, *, force: bool) -> dict[str, Any]
         integers = integer_weights(release.weights)
         bound = check_range(integers, clip=release.spec.clip, variation_inputs=VARIATION_INPUTS)
         write_network(integers.as_floats(), folder / NETWORK)
-        settings = compile_reproducibly(folder / NETWORK, folder / SETTINGS, folder / COMPILED)
-        circuit = circuit_in(folder)
-        checked = _try_circuit(circuit, integers, _spread(release.test.observations, release.witnesses))
+        circuit, settings = write_circuit(integers.as_floats(), folder, SINGLE)
+        batch, batch_settings = write_circuit(integers.as_floats(), folder, JOINT)
+        tried = _spread(release.test.observations, release.witnesses)
+        checked, checked_joint = (_try_circuit(compiled, integers, tried) for compiled in (circuit, batch))
         agreement = _agreement(release, circuit, integers)
-        agreement |= {"witnesses_equal_to_emulation": checked, "largest_hidden_sum": bound}
+        agreement |= {
+            "witnesses_equal_to_emulation": checked,
+            "windows_of_joint_witnesses_equal_to_emulation": checked_joint,
+            "largest_hidden_sum": bound,
+        }
         record = {**release.record, "agreement": agreement}
         (folder / RECORD).write_text(_json(record))
-        manifest = _manifest(release, circuit, settings, record)
+        parts = {"circuit": _part(circuit, settings), "batch": _part(batch, batch_settings)}
+        manifest = _manifest(release, folder, parts, record)
         (folder / MANIFEST).write_text(_json(manifest))
         write_plots(release.forecasts, release.test, record, folder / PLOTS)
         write_card(manifest, record, folder / CARD)
@@ -121,17 +133,12 @@ def release_model(release: Release, out: Path, *, force: bool) -> dict[str, Any]
     return manifest
 
 
-def write_network(weights: Weights, target: Path) -> None:
-    """The three nodes as ONNX: ``observation`` float32 (1, inputs) to ``outputs`` float32 (1, 3).
+def write_network(weights: Weights, target: Path, windows: int = 1) -> None:
+    """The three nodes as ONNX: ``observation`` float32 (windows, inputs) to ``outputs`` float32 (windows, 3).
 
     Written node by node: nothing of the machine, the time or the exporter gets into the file.
     """
-    tensors = {
-        "hidden_weight": weights.hidden,
-        "hidden_bias": weights.hidden_bias,
-        "output_weight": weights.output,
-        "output_bias": weights.output_bias,
-    }
+    tensors = dict(zip(_TENSORS, astuple(weights), strict=True))
     graph = helper.make_graph(
         [
             helper.make_node("Gemm", ["observation", "hidden_weight", "hidden_bias"], ["hidden"]),
@@ -139,8 +146,8 @@ def write_network(weights: Weights, target: Path) -> None:
             helper.make_node("Gemm", ["active", "output_weight", "output_bias"], ["outputs"]),
         ],
         "student",
-        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, [1, INPUTS])],
-        [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, [1, len(OUTPUTS)])],
+        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, [windows, INPUTS])],
+        [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, [windows, len(OUTPUTS)])],
         [numpy_helper.from_array(values.astype(np.float32), name) for name, values in tensors.items()],
     )
     model = helper.make_model(
@@ -150,21 +157,62 @@ def write_network(weights: Weights, target: Path) -> None:
     target.write_bytes(model.SerializeToString(deterministic=True))
 
 
+def read_weights(network: Path) -> IntegerWeights:
+    """The weights of a released ``network.onnx``, as the circuit has them.
+
+    Raises `ModelFolderInvalid` when it is not a network that `write_network` wrote, or its weights are not rounded.
+    """
+    try:
+        model = onnx.load(str(network))
+        tensors = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in model.graph.initializer}
+        weights = Weights(*(tensors[name] for name in _TENSORS))
+    except (OSError, KeyError, DecodeError) as error:
+        raise ModelFolderInvalid(f"{network} is not the network of a released model: {error}") from error
+    integers = integer_weights(weights)
+    if any((a != b).any() for a, b in zip(astuple(integers.as_floats()), astuple(weights), strict=True)):
+        raise ModelFolderInvalid(f"{network} has weights that are not multiples of 2**-{PARAM_SCALE}")
+    return integers
+
+
+def write_circuit(weights: Weights, folder: Path, shape: Shape) -> tuple[Circuit, dict[str, Any]]:
+    """Compile the network for ``shape.windows`` windows into ``folder``; the circuit and ezkl's settings of it."""
+    names = (COMPILED, SETTINGS) if shape.windows == 1 else (BATCH_COMPILED, BATCH_SETTINGS)
+    compiled, settings = (folder / name for name in names)
+    with tempfile.TemporaryDirectory(prefix="veriregime-network-") as scratch:
+        network = Path(scratch) / NETWORK
+        write_network(weights, network, shape.windows)
+        content = compile_reproducibly(network, settings, compiled, shape)
+    if content["model_output_scales"] != [OUTPUT_SCALE]:
+        raise ProvingFailed(f"ezkl chose output scale {content['model_output_scales']}, not {OUTPUT_SCALE}")
+    circuit = Circuit(
+        compiled=compiled,
+        settings=settings,
+        compiled_sha256=engine.sha256_file(compiled),
+        logrows=shape.logrows,
+        input_scale=INPUT_SCALE,
+        proof_bytes=shape.proof_bytes,
+        windows=shape.windows,
+    )
+    return circuit, content
+
+
 def _try_circuit(circuit: Circuit, weights: IntegerWeights, observations: Observations) -> int:
-    """Make one real proof and a witness of every observation; gives how many witnesses equal the emulation.
+    """Make one real proof and witnesses of all the observations; gives how many windows equal the emulation.
 
     The keys stand on a string of secrets that nobody keeps: good enough to measure with, and gone afterwards.
     """
-    expected = circuit_outputs(weights, observations)
+    whole = len(observations) // circuit.windows * circuit.windows
+    inputs = observations[:whole].reshape(-1, circuit.windows * observations.shape[1]).tolist()
+    expected = circuit_outputs(weights, observations[:whole]).reshape(len(inputs), -1).tolist()
     with tempfile.TemporaryDirectory(prefix="veriregime-trial-") as scratch:
         keys = trial_keys(circuit, Path(scratch))
-        for values, outputs in zip(observations.tolist(), expected.tolist(), strict=True):
+        for values, outputs in zip(inputs, expected, strict=True):
             if engine.make_witness(keys, values, Path(scratch) / "witness.json") != tuple(outputs):
                 raise ProvingFailed("the circuit computes other integers than its emulation: the release is off")
-        proof = engine.prove(keys, observations[0].tolist())
-    if proof.instances != tuple(expected[0].tolist()):
+        proof = engine.prove(keys, inputs[0])
+    if proof.instances != tuple(expected[0]):
         raise ProvingFailed("the proof shows other outputs than the emulation")
-    return len(expected)
+    return whole
 
 
 def trial_keys(circuit: Circuit, folder: Path) -> Keys:
@@ -202,20 +250,28 @@ def _agreement(release: Release, circuit: Circuit, integers: IntegerWeights) -> 
     }
 
 
+def _part(circuit: Circuit, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "windows": circuit.windows,
+        "logrows": circuit.logrows,
+        "rows": settings["num_rows"],
+        "proof_bytes": circuit.proof_bytes,
+        "param_scale": PARAM_SCALE,
+        "run_args": settings["run_args"],
+    }
+
+
 def _manifest(
-    release: Release, circuit: Circuit, settings: Mapping[str, Any], record: Mapping[str, Any]
+    release: Release, folder: Path, parts: Mapping[str, dict[str, Any]], record: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What serving, auditors and consumers need; the evidence behind it stands in the training record."""
     differences = record["agreement"]["largest_difference_onnxruntime_circuit"]
-    scales = settings["model_output_scales"]
-    if scales != [OUTPUT_SCALE]:
-        raise ProvingFailed(f"ezkl chose output scale {scales}, not {OUTPUT_SCALE}")
-    files = (NETWORK, SETTINGS, COMPILED, RECORD)
+    files = (NETWORK, SETTINGS, COMPILED, BATCH_SETTINGS, BATCH_COMPILED, RECORD)
     test = record["test"]
     return {
         "format": FORMAT,
         "name": release.name,
-        "feeds": list(FEEDS),
+        "feeds": list(release.feeds),
         "horizon_minutes": HORIZON_MINUTES,
         "threshold": THRESHOLD,
         "observation": release.spec.to_manifest(),
@@ -224,16 +280,10 @@ def _manifest(
             "scale": OUTPUT_SCALE,
             "tolerance": [max(SMALLEST_TOLERANCE, TOLERANCE_FACTOR * value) for value in differences],
         },
-        "circuit": {
-            "logrows": circuit.logrows,
-            "rows": settings["num_rows"],
-            "proof_bytes": circuit.proof_bytes,
-            "param_scale": PARAM_SCALE,
-            "parameters": release.weights.count,
-            "run_args": settings["run_args"],
-        },
+        "circuit": parts["circuit"] | {"parameters": release.weights.count},
+        "batch": parts["batch"],
         "ezkl_version": engine.EZKL_VERSION,
-        "files": {name: engine.sha256_file(circuit.compiled.with_name(name)) for name in files},
+        "files": {name: engine.sha256_file(folder / name) for name in files},
         "training": {
             **{name: record[name] for name in ("data", "split", "seed", "quick", "recipe", "baselines", "versions")},
             "metrics": {
@@ -264,7 +314,7 @@ def circuit_in(folder: Path, logrows: int = LOGROWS) -> Circuit:
         compiled_sha256=engine.sha256_file(folder / COMPILED),
         logrows=logrows,
         input_scale=INPUT_SCALE,
-        proof_bytes=PROOF_BYTES,
+        proof_bytes=SINGLE.proof_bytes,
     )
 
 

@@ -111,11 +111,12 @@ def train_production(
     say: Say,
     also: Path | None = None,
     classic: Path | None = None,
+    feeds: tuple[str, ...] = ("btc-usdt-4h",),
 ) -> Json:
     """Train on a candle file and release the student as the folder ``out``; gives the manifest.
 
     ``also`` is another asset's file, to learn from and to test on; ``classic`` a folder that `train classic` wrote, to
-    compare with. Finished stages are kept under ``kept``, so an interrupted run goes on. Raises `CandleFileInvalid` for
+    compare with. The model is declared fit for ``feeds``: it should be tested on each. Finished stages are kept under ``kept``, so an interrupted run goes on. Raises `CandleFileInvalid` for
     a file that cannot be used or is too short, and `ModelFolderInvalid` when ``out`` exists and ``force`` is not set.
     The same files, seed and machine give the same bytes but for ``report/``, where proofs are timed.
     """
@@ -158,7 +159,9 @@ def train_production(
         "versions": versions(),
     }
     seconds = {size: cost.seconds for size, cost in costs.items()}
-    release = Release(name, final.student, final.spec, record, final.test, examined.forecasts, plan.witnesses, seconds)
+    release = Release(
+        name, feeds, final.student, final.spec, record, final.test, examined.forecasts, plan.witnesses, seconds
+    )
     manifest = release_model(release, out, force=force)
     work.finish()
     return manifest

@@ -71,9 +71,9 @@ def judged(
 def models_with(tmp_path: Path) -> Callable[..., Path]:
     """A models folder with a copy of the released model whose manifest's training record is changed."""
 
-    def make(name: str = "btc-usdt-4h-v2", **training: Any) -> Path:
+    def make(name: str = "btc-usdt-4h-v3", **training: Any) -> Path:
         target = tmp_path / "models" / name
-        shutil.copytree(MODELS / "btc-usdt-4h-v2", target)
+        shutil.copytree(MODELS / "btc-usdt-4h-v3", target)
         manifest = json.loads((target / MANIFEST).read_text())
         manifest["name"] = name
         manifest["training"].update(training)
@@ -184,7 +184,7 @@ def test_evaluate__handful_of_windows__says_how_many_are_needed(file: Path) -> N
 
 
 def test_evaluate__months_of_training__are_warned_of(make_candles: Callable[..., Candles], tmp_path: Path) -> None:
-    split = load_model(MODELS / "btc-usdt-4h-v2").manifest["training"]["split"]
+    split = load_model(MODELS / "btc-usdt-4h-v3").manifest["training"]["split"]
     learnt_ms = parse_time(split["train"]["labels_end"])
     file = write(make_candles(8 * 1440, learnt_ms + 480 * MINUTE_MS), tmp_path / "old.parquet")
     found = judged(file)
@@ -223,7 +223,7 @@ def test_evaluate__har_rv_out_of_form__is_the_folders_fault(file: Path, models_w
 
 
 def test_evaluate__unknown_model__names_those_that_are_there(file: Path) -> None:
-    with pytest.raises(UnknownModel, match="'doge': there is btc-usdt-4h-v2"):
+    with pytest.raises(UnknownModel, match="'doge': there is btc-usdt-4h-v3"):
         judged(file, model="doge")
 
 

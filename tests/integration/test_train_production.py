@@ -27,7 +27,7 @@ from app.training.kept import KeptWork
 from app.training.production import train_production
 
 ROOT = Path(__file__).parents[2]
-RELEASED = ROOT / "models" / "btc-usdt-4h-v2"
+RELEASED = ROOT / "models" / "btc-usdt-4h-v3"
 CLASSIC = ROOT / "models" / "classic"
 NAME = "synthetic-v1"
 DAYS = 62

@@ -10,6 +10,7 @@ from app.errors import Misconfigured, VenueUnavailable
 from app.features.variation import CANDLES_NEEDED, observe
 from app.metrics import Metrics
 from app.pipeline import Pipeline, TickOutcome, TickReport
+from app.steps.backlog import Backlog
 from app.steps.collect import Collector
 from app.steps.prove import ProofStep, ProveOutcome, ProvingPolicy
 from app.steps.served import ServedFeed
@@ -23,6 +24,8 @@ Venue = Any
 
 class HonestPool:
     """Proves at once what the network itself says."""
+
+    slots = 1
 
     def __init__(self, served: ServedFeed, make_proof: Callable[..., Proof]) -> None:
         self._served = served
@@ -66,7 +69,7 @@ def make_pipeline(
             feeds={FEED: served},
             database=sqlite_database,
             collector=Collector(sqlite_database, late_candle_s=0),
-            proofs=ProofStep({FEED: served}, sqlite_database, pool, clock, metrics, policy),
+            proofs=ProofStep({FEED: served}, sqlite_database, pool, clock, metrics, policy, Backlog(600, 1 / 60, 1)),
             submissions=SubmitStep(sqlite_database, clock, metrics, None),
             clock=clock,
             metrics=metrics,

@@ -15,7 +15,7 @@ import pytest
 from app.errors import ProofTimedOut, ProverDied, ProvingFailed
 from app.features.variation import INPUTS
 from app.inference.release import ReleasedModel
-from app.proving.pool import ProverPool
+from app.proving.pool import Limits, ProverPool
 from app.settings import Settings
 from app.types import Keys
 
@@ -24,13 +24,13 @@ OBSERVATION = tuple((index * 37) % 257 - 128 for index in range(INPUTS))
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ProverPool]:
-    with ProverPool(1, time_limit_s=30) as pool:
+    with ProverPool(1, Limits()) as pool:
         yield pool
 
 
 @pytest.fixture(scope="module")
 def keys(pool: ProverPool, settings: Settings, model: ReleasedModel) -> Keys:
-    return pool.development_keys(settings.var_dir, model.circuit)
+    return pool.serving_keys(settings.var_dir, model.circuit)
 
 
 def test_proof__is_bound_to_its_inputs_and_outputs(pool: ProverPool, keys: Keys) -> None:
@@ -78,7 +78,7 @@ def test_worker_killed_in_the_middle__is_reported_and_replaced(pool: ProverPool,
 
 
 def test_worker_that_hangs__is_killed_at_the_time_limit(keys: Keys) -> None:
-    with ProverPool(1, time_limit_s=1) as pool:
+    with ProverPool(1, Limits(time_s=1)) as pool:
         (victim,) = pool.process_ids()
         os.kill(victim, signal.SIGSTOP)
         with pytest.raises(ProofTimedOut):
@@ -88,7 +88,7 @@ def test_worker_that_hangs__is_killed_at_the_time_limit(keys: Keys) -> None:
 
 
 def test_stop__ends_a_proof_under_way_and_every_worker(keys: Keys) -> None:
-    pool = ProverPool(2, time_limit_s=30)
+    pool = ProverPool(2, Limits())
     workers = pool.process_ids()
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)
@@ -112,7 +112,7 @@ def test_stop__ends_a_proof_under_way_and_every_worker(keys: Keys) -> None:
 def test_damaged_key__is_built_again(pool: ProverPool, keys: Keys, settings: Settings) -> None:
     whole = keys.pk.read_bytes()
     keys.pk.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    again = pool.development_keys(settings.var_dir, keys.circuit)
+    again = pool.serving_keys(settings.var_dir, keys.circuit)
     assert again.pk.read_bytes() == whole
     assert again.vk_hash == keys.vk_hash
 

@@ -50,6 +50,7 @@ def test_lease__carries_what_a_prover_needs(database: Database, predict: Predict
         observation=made.observation,
         network_outputs=made.network_outputs,
         attempt=1,
+        queue_seconds=None,
     )
 
 

@@ -44,12 +44,13 @@ def signed(number: int = 1, chain_id: int = CHAIN_ID) -> SignedTransaction:
 
 def record(database: Database, prediction: Prediction, transaction: SignedTransaction, now_ms: int = 5) -> None:
     with database.unit_of_work() as store:
-        store.submissions.record(prediction.id, transaction, now_ms)
+        store.submissions.record([prediction.id], transaction, now_ms)
 
 
 def confirm(database: Database, prediction: Prediction, receipt: Receipt) -> None:
     with database.unit_of_work() as store:
-        store.submissions.confirm(prediction.id, CHAIN_ID, receipt)
+        sent = store.submissions.of([prediction.id])[prediction.id]
+        store.submissions.confirm(sent.tx_hash, receipt)
 
 
 def unconfirmed(database: Database, chain_id: int = CHAIN_ID) -> Submission | None:
@@ -116,8 +117,8 @@ def test_record__the_signed_bytes__come_back_exactly(database: Database, proved:
 def test_record__a_second_transaction_for_one_chain__is_not_stored(database: Database, proved: Predict) -> None:
     made = proved()
     with database.unit_of_work() as store:
-        assert store.submissions.record(made.id, signed(1), 5)
-        assert not store.submissions.record(made.id, signed(2), 5)
+        assert store.submissions.record([made.id], signed(1), 5)
+        assert not store.submissions.record([made.id], signed(2), 5)
         assert store.submissions.of([made.id])[made.id].tx_hash == signed(1).tx_hash
 
 
@@ -173,7 +174,7 @@ def test_forget__makes_the_proof_ready_to_be_sent_anew(database: Database, prove
     made = proved()
     record(database, made, signed(1))
     with database.unit_of_work() as store:
-        store.submissions.forget(made.id, CHAIN_ID)
+        store.submissions.forget(signed(1).tx_hash)
     assert (next_proved(database), unconfirmed(database)) == (made.id, None)
     record(database, made, signed(2))
 

@@ -9,6 +9,7 @@ from app.errors import ProofRejected, ProofTimedOut, ProverDied, ProvingFailed
 from app.inference.network import dequantise, forecast_from
 from app.inference.release import ReleasedModel
 from app.metrics import Metrics
+from app.steps.backlog import Backlog
 from app.steps.prove import ProofStep, ProveOutcome, ProvingPolicy
 from app.steps.served import ServedFeed
 from app.store.database import Database
@@ -26,6 +27,13 @@ class ScriptedPool:
         self.answer = answer
         self.asked: list[tuple[Keys, tuple[int, ...]]] = []
         self.meanwhile: Callable[[], object] = lambda: None
+
+    @property
+    def slots(self) -> int:
+        return 1
+
+    def stop(self) -> None:
+        pass
 
     def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
         self.asked.append((keys, tuple(observation)))
@@ -94,7 +102,8 @@ def step(
     window_end_ms: int,
 ) -> ProofStep:
     clock = Clock(market_start_ms=window_end_ms + 1_500, speed=0)
-    return ProofStep({"btc-usdt-4h": served}, sqlite_database, pool, clock, metrics, POLICY)  # type: ignore[arg-type]
+    backlog = Backlog(catch_up_s=600, arrivals_per_s=1 / 60, windows_at_once=1)
+    return ProofStep({"btc-usdt-4h": served}, sqlite_database, pool, clock, metrics, POLICY, backlog)
 
 
 @pytest.fixture
@@ -164,7 +173,7 @@ def test_next__proved__is_counted_and_timed(step: ProofStep, predict: Predict, m
     predict()
     step.next()
     assert counted(metrics, ProveOutcome.PROVED) == 1
-    assert metrics.registry.get_sample_value("veriregime_prove_seconds_sum") == 0.25
+    assert metrics.registry.get_sample_value("veriregime_proof_step_seconds_sum", {"step": "prove"}) == 0.25
 
 
 def test_next__several_wait__proves_the_newest_first(

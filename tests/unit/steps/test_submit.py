@@ -149,7 +149,7 @@ def test_next__another_process_was_first__sends_nothing(
     def sign_too_late(verifier: str, proof: Proof) -> SignedTransaction:
         with sqlite_database.unit_of_work() as store:
             assert store.submissions.record(
-                made.id, SignedTransaction(chain.chain_id, verifier, "0x" + "ab" * 32, b""), 1
+                [made.id], SignedTransaction(chain.chain_id, verifier, "0x" + "ab" * 32, b""), 1
             )
         return sign(verifier, proof)
 

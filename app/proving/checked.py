@@ -1,0 +1,45 @@
+"""Proofs that were made elsewhere are believed after they were verified here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.errors import ProofRejected
+from app.proving.pool import ProverPool
+from app.types import Keys, Proof
+
+
+class RemoteProver(Protocol):
+    @property
+    def slots(self) -> int: ...
+
+    def prove(self, keys: Keys, observation: Sequence[int]) -> Proof: ...
+
+    def stop(self) -> None: ...
+
+
+class CheckedProver:
+    """A prover on other machines, and our own processes that check what it says: milliseconds against its seconds."""
+
+    def __init__(self, remote: RemoteProver, own: ProverPool) -> None:
+        self._remote = remote
+        self._own = own
+
+    @property
+    def slots(self) -> int:
+        return self._remote.slots
+
+    def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
+        """Raises `ProofRejected` for a proof that does not verify, of other inputs, or under other keys."""
+        proof = self._remote.prove(keys, observation)
+        if (proof.vk_hash, proof.srs_hash) != (keys.vk_hash, keys.srs_hash):
+            raise ProofRejected("the proof was made under other keys than ours")
+        if not self._own.verify(keys, proof.proof, proof.instances):
+            raise ProofRejected()
+        if not proof.commitment == proof.proof[: len(proof.commitment)] == self._own.commit(keys, observation):
+            raise ProofRejected("the proof commits to other inputs than the observation")
+        return proof
+
+    def stop(self) -> None:
+        self._remote.stop()
