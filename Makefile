@@ -2,7 +2,7 @@
 # make test   sets everything up and passes the tests
 # make check  ruff, mypy, import-linter      make serve  the service on the settings of .env      make clean
 
-EXTRAS ?= dev,train,postgres
+EXTRAS ?= dev,train,postgres,cluster
 BIN := .venv/bin
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 

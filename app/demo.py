@@ -30,7 +30,7 @@ from app.settings import Settings
 from app.steps.collect import Progress
 from app.steps.served import ServedFeed
 from app.steps.submit import ChainTarget
-from app.types import MINUTE_MS
+from app.types import MINUTE_MS, Keys
 from app.web.server import listen
 from app.wiring import Application, application
 
@@ -95,17 +95,21 @@ def demo_application(
 
 
 def _deployed(settings: Settings, rpc_url: str) -> Callable[[Mapping[str, ServedFeed]], ChainTarget]:
-    """Deploys the verifier of the first feed's model once the keys exist."""
+    """Deploys the verifiers of the first feed's model once the keys exist."""
 
     def deploy(feeds: Mapping[str, ServedFeed]) -> ChainTarget:
         served = next(iter(feeds.values()))
         chain = Chain(rpc_url, KEY)
-        contract = compile_contract(settings.contracts_dir, served.keys.verifier_sol, "Halo2Verifier")
-        verifier = chain.deploy(contract)
+        verifier = _deploy(settings, chain, served.keys)
+        batch_verifier = _deploy(settings, chain, served.batch_keys) if served.batch_keys else None
         log.info("anvil at %s, chain %d: verifier deployed at %s", rpc_url, chain.chain_id, verifier)
-        return ChainTarget(chain=chain, verifier=verifier)
+        return ChainTarget(chain, verifier, batch_verifier)
 
     return deploy
+
+
+def _deploy(settings: Settings, chain: Chain, keys: Keys) -> str:
+    return chain.deploy(compile_contract(settings.contracts_dir, keys.verifier_sol, "Halo2Verifier"))
 
 
 @contextmanager

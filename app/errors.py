@@ -7,6 +7,7 @@ OracleError
 │   ├── UnknownModel              404
 │   ├── CandleFileInvalid
 │   ├── UnknownSrs                404
+│   ├── SrsInvalid                the file that was brought is not a sound SRS
 │   ├── BundleMalformed           422
 │   │   └── BundleOutOfForm       it is a bundle, but one field cannot be right
 │   └── BundleTooLarge            413
@@ -20,7 +21,9 @@ OracleError
 ├── ProvingFailed                 500
 │   ├── ProofRejected             the proof we made does not verify
 │   ├── ProofTimedOut             killed at its time limit
+│   ├── ProverOutOfMemory         killed at its memory limit
 │   ├── ProverDied                the worker process went away
+│   ├── ProverUnavailable         nobody could be asked for a proof
 │   └── OutputsDisagree           network and circuit say different things
 ├── ChainError                    502
 │   ├── ChainUnavailable
@@ -86,6 +89,10 @@ class UnknownSrs(BadInput):
     """There is no such SRS here."""
 
     status = HTTPStatus.NOT_FOUND
+
+
+class SrsInvalid(BadInput):
+    """The file is not a sound structured reference string."""
 
 
 class CandleFileInvalid(BadInput):
@@ -157,8 +164,16 @@ class ProofTimedOut(ProvingFailed):
     """The proof took longer than its time limit and was killed."""
 
 
+class ProverOutOfMemory(ProvingFailed):
+    """The prover process needed more memory than it may have and was killed."""
+
+
 class ProverDied(ProvingFailed):
     """The prover process died."""
+
+
+class ProverUnavailable(ProvingFailed):
+    """The proving cluster cannot be reached."""
 
 
 class OutputsDisagree(ProvingFailed):

@@ -106,7 +106,7 @@ def application(
             pool=pool,
             prover=prover,
             pipeline=pipeline,
-            auditor=Auditor(models, pool, settings.var_dir),
+            auditor=Auditor(models, pool, settings.var_dir, settings.trusted_srs),
             metrics=metrics,
         )
 

@@ -6,6 +6,7 @@ Every field is covered by a check of `app.audit.checks`; what cannot be checked 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -22,7 +23,7 @@ from app.types import (
     iso,
 )
 
-FORMAT = "veriregime-bundle/1"
+FORMAT = "veriregime-bundle/2"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -34,26 +35,44 @@ Row = tuple[OpenTime, Number, Number, Number, Number, Number]
 FieldInteger = Annotated[int, Field(ge=-(SCALAR_FIELD // 2), le=SCALAR_FIELD // 2)]
 
 
+Inputs = Annotated[list[Annotated[int, Field(ge=-(2**31), le=2**31)]], Field(max_length=4096)]
+MOST_WINDOWS = 64
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+Word = Annotated[Hex, StringConstraints(min_length=66, max_length=66)]
 
 
 class BundleProof(_Strict):
     """The halo2 proof, its public outputs as 32-byte words, and the hashes of what it was made under."""
 
     proof: Hex
-    instances: Annotated[list[Annotated[Hex, StringConstraints(min_length=66, max_length=66)]], Field(max_length=64)]
+    instances: Annotated[list[Word], Field(max_length=3 * MOST_WINDOWS)]
     commitment: Annotated[Hex, StringConstraints(min_length=130, max_length=130)]
     vk_hash: Sha256
     srs_hash: Sha256
+    srs_development: bool
     circuit_hash: Sha256
     ezkl_version: Annotated[str, StringConstraints(max_length=32)]
+
+
+class BundleJoint(_Strict):
+    """For a proof of several windows: the place of this one, and all the inputs that the commitment is over.
+
+    A place that was left empty is null; its inputs are zeros.
+    """
+
+    slot: Annotated[int, Field(ge=0, lt=MOST_WINDOWS)]
+    observations: Annotated[list[Inputs | None], Field(min_length=1, max_length=MOST_WINDOWS)]
 
 
 class Bundle(_Strict):
     """One prediction with its evidence. ``outputs`` are integers at the model's output scale."""
 
-    format: Literal["veriregime-bundle/1"]
+    format: Literal["veriregime-bundle/2"]
     id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     feed: Name
     window_end: Time
@@ -63,10 +82,11 @@ class Bundle(_Strict):
     vol_annualised: Number
     candles: dict[Name, Annotated[list[Row], Field(max_length=CANDLES_NEEDED)]] = Field(min_length=1, max_length=16)
     candles_sha256: Sha256
-    observation: Annotated[list[Annotated[int, Field(ge=-(2**31), le=2**31)]], Field(max_length=4096)]
+    observation: Inputs
     network_outputs: Annotated[list[Number], Field(max_length=64)]
     outputs: Annotated[list[FieldInteger], Field(max_length=64)]
     proof: BundleProof
+    joint: BundleJoint | None
     predicted_at: Time
     proved_at: Time
     sha256: Sha256
@@ -84,15 +104,17 @@ def make_bundle(
     *,
     circuit_hash: str,
     ezkl_version: str,
+    srs_development: bool,
+    observations: Sequence[Sequence[int] | None] = (),
 ) -> Bundle:
-    """The bundle of a proved prediction.
+    """The bundle of a proved prediction; ``observations`` are those of all the windows of a joint proof.
 
     Raises `CandlesGone` when the stored candles are no longer the ones the prediction was made from.
     """
     if candles_digest(candles) != prediction.candles_sha256:
         raise CandlesGone()
     unsigned = Bundle(
-        format="veriregime-bundle/1",
+        format="veriregime-bundle/2",
         id=prediction.id,
         feed=prediction.feed,
         window_end=iso(prediction.window_end_ms),
@@ -104,16 +126,20 @@ def make_bundle(
         candles_sha256=prediction.candles_sha256,
         observation=list(prediction.observation),
         network_outputs=list(prediction.network_outputs),
-        outputs=list(proof.instances),
+        outputs=list(proof.outputs),
         proof=BundleProof(
             proof="0x" + proof.proof.hex(),
             instances=[instance_word(value) for value in proof.instances],
             commitment="0x" + proof.commitment.hex(),
             vk_hash=proof.vk_hash,
             srs_hash=proof.srs_hash,
+            srs_development=srs_development,
             circuit_hash=circuit_hash,
             ezkl_version=ezkl_version,
         ),
+        joint=BundleJoint(slot=proof.slot, observations=[list(values) if values else None for values in observations])
+        if proof.members
+        else None,
         predicted_at=iso(prediction.predicted_at_ms),
         proved_at=iso(proved_at_ms),
         sha256="0" * 64,

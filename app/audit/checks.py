@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,18 @@ from app.features.variation import VariationSpec, candles_digest, observe
 from app.inference.network import Network, dequantise, disagreement, forecast_from
 from app.inference.release import ReleasedModel, model_by_id
 from app.proving.pool import ProverPool
-from app.types import MINUTE_MS, Candles, Feed, Keys, Window, iso, parse_time, prediction_id
+from app.types import (
+    MINUTE_MS,
+    SCALAR_FIELD,
+    Candles,
+    Circuit,
+    Feed,
+    Keys,
+    Window,
+    iso,
+    parse_time,
+    prediction_id,
+)
 
 _NETWORK_ROUNDING = 1e-4
 """onnxruntime's float32 sums may differ a little between machines; what counts is the circuit."""
@@ -39,21 +50,27 @@ class _DoesNotHoldError(Exception):
 class Auditor:
     """Checks bundles against the released models and keys made from the auditor's own files."""
 
-    def __init__(self, models: Mapping[str, ReleasedModel], pool: ProverPool, var_dir: Path) -> None:
+    def __init__(
+        self, models: Mapping[str, ReleasedModel], pool: ProverPool, var_dir: Path, trusted_srs: Collection[str] = ()
+    ) -> None:
         self._models = models
         self._pool = pool
         self._var_dir = var_dir
+        self._trusted_srs = trusted_srs
 
     def verify(self, bundle: Bundle) -> Verdict:
         """The verdict on a bundle. A check that cannot be made does not hold."""
         passed: list[str] = []
-        for name, check in _Audit(bundle, self._models, self._pool, self._var_dir).ladder():
+        for name, check in self._audit(bundle).ladder():
             try:
                 check()
             except (_DoesNotHoldError, OracleError) as error:
                 return Verdict(holds=False, failed=name, reason=str(error), checks=tuple(passed))
             passed.append(name)
         return Verdict(holds=True, failed=None, reason=None, checks=tuple(passed))
+
+    def _audit(self, bundle: Bundle) -> _Audit:
+        return _Audit(bundle, self._models, self._pool, self._var_dir, self._trusted_srs)
 
 
 class _Audit:
@@ -62,11 +79,19 @@ class _Audit:
     model: ReleasedModel
     keys: Keys
 
-    def __init__(self, bundle: Bundle, models: Mapping[str, ReleasedModel], pool: ProverPool, var_dir: Path) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        models: Mapping[str, ReleasedModel],
+        pool: ProverPool,
+        var_dir: Path,
+        trusted_srs: Collection[str],
+    ) -> None:
         self._bundle = bundle
         self._models = models
         self._pool = pool
         self._var_dir = var_dir
+        self._trusted_srs = trusted_srs
         self._proof = bytes.fromhex(bundle.proof.proof[2:])
 
     def ladder(self) -> tuple[tuple[str, Callable[[], None]], ...]:
@@ -138,7 +163,9 @@ class _Audit:
         stated = dequantise(bundle.outputs, self.model.output_scale)
         if disagreement(own, stated, self.model.tolerance) > 1:
             raise _DoesNotHoldError(f"the network says {own} on this observation, the bundle says {list(stated)}")
-        if [instance_word(value) for value in bundle.outputs] != bundle.proof.instances:
+        slot = bundle.joint.slot if bundle.joint else 0
+        shown = bundle.proof.instances[slot * len(own) : (slot + 1) * len(own)]
+        if [instance_word(value) for value in bundle.outputs] != shown:
             raise _DoesNotHoldError("the outputs are not the instances of the proof")
 
     def _check_forecast(self) -> None:
@@ -156,11 +183,11 @@ class _Audit:
             )
 
     def _check_keys(self) -> None:
-        proof, circuit = self._bundle.proof, self.model.circuit
+        proof, circuit = self._bundle.proof, self._circuit()
         ezkl_version = self.model.manifest["ezkl_version"]
         if proof.circuit_hash != circuit.compiled_sha256 or proof.ezkl_version != ezkl_version:
             raise _DoesNotHoldError(f"the model's circuit is {circuit.compiled_sha256}, by ezkl {ezkl_version}")
-        keys = self._pool.keys_for_srs(self._var_dir, circuit, proof.srs_hash)
+        keys = self._pool.keys_for_srs(self._var_dir, circuit, proof.srs_hash, self._trusted_srs)
         if keys is None:
             raise _DoesNotHoldError(
                 f"the SRS {proof.srs_hash} is not here: get it from the operator (GET /v1/srs/{proof.srs_hash}) "
@@ -168,17 +195,42 @@ class _Audit:
             )
         if keys.vk_hash != proof.vk_hash:
             raise _DoesNotHoldError(f"circuit and SRS give the verifying key {keys.vk_hash}, not {proof.vk_hash}")
+        if keys.srs_is_development and not proof.srs_development:
+            raise _DoesNotHoldError(
+                f"the bundle says that its SRS is no development one, but {proof.srs_hash} is not known as that of a "
+                "ceremony here: if you trust it, name it in VERIREGIME_TRUSTED_SRS"
+            )
         self.keys = keys
 
+    def _circuit(self) -> Circuit:
+        joint = self._bundle.joint
+        if joint is None:
+            return self.model.circuit
+        if self.model.batch is None or len(joint.observations) != self.model.batch.windows:
+            raise _DoesNotHoldError(f"model {self.model.name} has no circuit for {len(joint.observations)} windows")
+        return self.model.batch
+
+    def _inputs(self) -> list[int]:
+        """What the commitment is over: this window, or all the windows of a joint proof."""
+        own, joint = self._bundle.observation, self._bundle.joint
+        if joint is None:
+            return own
+        if joint.slot >= len(joint.observations) or joint.observations[joint.slot] != own:
+            raise _DoesNotHoldError(f"the inputs at place {joint.slot} of the proof are not this observation")
+        if any(values is not None and len(values) != len(own) for values in joint.observations):
+            raise _DoesNotHoldError(f"the windows of the proof do not all have {len(own)} inputs")
+        return [value for values in joint.observations for value in values or [0] * len(own)]
+
     def _check_commitment(self) -> None:
-        own = self._pool.commit(self.keys, self._bundle.observation)
+        own = self._pool.commit(self.keys, self._inputs())
         if own != self._proof[: len(own)]:
             raise _DoesNotHoldError("the proof does not begin with the commitment of this observation")
         if "0x" + own.hex() != self._bundle.proof.commitment:
             raise _DoesNotHoldError("the commitment is not the one of this observation")
 
     def _check_proof(self) -> None:
-        if not self._pool.verify(self.keys, self._proof, self._bundle.outputs):
+        instances = [_signed(word) for word in self._bundle.proof.instances]
+        if not self._pool.verify(self.keys, self._proof, instances):
             raise _DoesNotHoldError("the proof does not verify")
 
     def _check_id(self) -> None:
@@ -195,6 +247,11 @@ class _Audit:
     def _check_digest(self) -> None:
         if self._bundle.digest() != self._bundle.sha256:
             raise _DoesNotHoldError("the bundle was changed after it was made: its digest is another")
+
+
+def _signed(word: str) -> int:
+    value = int(word, 16)
+    return value - SCALAR_FIELD if value > SCALAR_FIELD // 2 else value
 
 
 def _time(text: str) -> int:

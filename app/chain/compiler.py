@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,18 +53,25 @@ def compile_contract(contracts_dir: Path, source: Path, name: str) -> Contract:
             "outputSelection": {"*": {name: ["abi", "evm.bytecode.object"]}},
         },
     }
-    try:
-        done = subprocess.run(
-            [str(solc), "--standard-json"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_TIME_LIMIT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ChainError(f"the Solidity compiler gave no answer within {_TIME_LIMIT_S} s") from error
-    return _contract(done, source, name)
+    return _contract(_run(solc, json.dumps(request)), source, name)
+
+
+def _run(solc: Path, request: str) -> subprocess.CompletedProcess[str]:
+    """The compiler reads a file as its standard input: from a pipe, node may find nothing there yet and give up."""
+    with tempfile.TemporaryFile("w+") as standard_input:
+        standard_input.write(request)
+        standard_input.seek(0)
+        try:
+            return subprocess.run(
+                [str(solc), "--standard-json"],
+                stdin=standard_input,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_TIME_LIMIT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ChainError(f"the Solidity compiler gave no answer within {_TIME_LIMIT_S} s") from error
 
 
 def _contract(done: subprocess.CompletedProcess[str], source: Path, name: str) -> Contract:

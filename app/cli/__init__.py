@@ -15,12 +15,15 @@ import typer
 from pydantic import ValidationError
 
 from app import __version__, logs
+from app.cli.bench import bench
+from app.cli.keys import keys
+from app.cli.prover import prover
+from app.cli.srs import bring_srs, srs
 from app.cli.training import JsonFlag, evaluate, print_json, time_option, train
 from app.errors import (
     BundleMalformed,
     BundleOutOfForm,
     OracleError,
-    SrsUnavailable,
     UnknownFeed,
 )
 from app.progress import history_progress
@@ -39,7 +42,11 @@ cli = typer.Typer(
 db = typer.Typer(help="The database schema.", no_args_is_help=True)
 cli.add_typer(db, name="db")
 cli.add_typer(train, name="train")
+cli.add_typer(bench, name="bench")
+cli.add_typer(srs, name="srs")
+cli.add_typer(keys, name="keys")
 cli.command()(evaluate)
+cli.command()(prover)
 
 
 def main() -> None:
@@ -147,20 +154,20 @@ def verify(
     from app.audit.bundle import parse_bundle
     from app.audit.checks import Auditor, Verdict
     from app.inference.release import load_models
-    from app.proving.pool import ProverPool
+    from app.wiring import open_pool
 
     settings = _settings()
     raw = _read(bundle, settings.max_bundle_bytes)
     if srs is not None:
-        _bring_srs(srs, settings.var_dir / "srs")
+        bring_srs(srs, settings)
     try:
         parsed = parse_bundle(raw, settings.max_bundle_bytes)
     except BundleOutOfForm as error:
         verdict = Verdict(holds=False, failed="form", reason=str(error), checks=())
     else:
         models = load_models(settings.models_dir)
-        with ProverPool(1, settings.proof_time_limit_s) as pool:
-            verdict = Auditor(models, pool, settings.var_dir).verify(parsed)
+        with open_pool(settings, 1) as pool:
+            verdict = Auditor(models, pool, settings.var_dir, settings.trusted_srs).verify(parsed)
     if as_json:
         print_json(
             {"holds": verdict.holds, "failed": verdict.failed, "reason": verdict.reason, "checks": verdict.checks}
@@ -231,22 +238,6 @@ def _read(path: Path, limit: int) -> bytes:
             return file.read(limit + 1)
     except OSError as error:
         raise BundleMalformed(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _bring_srs(source: Path, folder: Path) -> None:
-    """Keep an SRS under its hash, where audits look for it."""
-    import shutil
-
-    from app.proving.srs import read_srs
-
-    srs = read_srs(source)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(srs.path, folder / f"{srs.sha256}.srs")
-    except shutil.SameFileError:
-        pass
-    except OSError as error:
-        raise SrsUnavailable(f"{source} cannot be kept in {folder}: {error.strerror}") from error
 
 
 def _print_forecast(result: dict[str, Any], as_json: bool) -> None:

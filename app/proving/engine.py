@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,25 +46,58 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class UncheckedProof:
+    """What ezkl made, before anybody verified it. ``instances`` are all public values, signed, inputs first."""
+
+    proof: bytes
+    instances: tuple[int, ...]
+    witness_seconds: float
+    prove_seconds: float
+
+
 def compile_network(
-    network: Path, settings: Path, compiled: Path, *, input_scale: int, param_scale: int, logrows: int
+    network: Path, settings: Path, compiled: Path, *, input_scale: int, param_scale: int, logrows: int, columns: int = 1
 ) -> dict[str, Any]:
     """Circuit settings and compiled circuit of an ONNX network; gives the settings.
 
     The time stamp that ezkl writes is set to zero. Some maps still come out in random order, so two compilations of
     one network may differ: whoever needs the same bytes repeats (see `app.training.circuit`).
     """
-    args = ezkl.PyRunArgs()
-    for name, value in RUN_ARGS.items():
-        setattr(args, name, value)
-    args.input_scale, args.param_scale, args.logrows = input_scale, param_scale, logrows
-    with _translated("compile the circuit"):
-        ezkl.gen_settings(str(network), str(settings), py_run_args=args)
-        content: dict[str, Any] = json.loads(settings.read_text())
-        content["timestamp"] = 0
-        settings.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-        ezkl.compile_circuit(str(network), str(compiled), str(settings))
+    shape = {"input_scale": input_scale, "param_scale": param_scale, "logrows": logrows, "num_inner_cols": columns}
+    content = write_settings(network, settings, {**RUN_ARGS, **shape})
+    compile_circuit(network, settings, compiled)
     return content
+
+
+def write_settings(network: Path, settings: Path, run_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The circuit settings of an ONNX network under ``run_args``; what they do not name keeps ezkl's default."""
+    args = ezkl.PyRunArgs()
+    for name, value in run_args.items():
+        setattr(args, name, value)
+    with _translated("settle the circuit"):
+        ezkl.gen_settings(str(network), str(settings), py_run_args=args)
+    content: dict[str, Any] = json.loads(settings.read_text())
+    content["timestamp"] = 0
+    settings.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    return content
+
+
+def calibrate(network: Path, settings: Path, inputs: Sequence[float]) -> dict[str, Any]:
+    """Let ezkl choose scales and rows itself, by one example of the inputs; gives the settings it wrote."""
+    with tempfile.TemporaryDirectory(prefix="veriregime-calibrate-") as folder:
+        example = Path(folder) / "input.json"
+        example.write_text(json.dumps({"input_data": [list(inputs)]}))
+        with _translated("calibrate the circuit"):
+            ezkl.calibrate_settings(str(example), str(network), str(settings), "resources")
+    chosen: dict[str, Any] = json.loads(settings.read_text())
+    return chosen
+
+
+def compile_circuit(network: Path, settings: Path, compiled: Path) -> None:
+    """The compiled circuit of an ONNX network under settings that `write_settings` wrote."""
+    with _translated("compile the circuit"):
+        ezkl.compile_circuit(str(network), str(compiled), str(settings))
 
 
 def make_development_srs(path: Path, logrows: int) -> None:
@@ -103,6 +137,27 @@ def prove(keys: Keys, observation: Sequence[int]) -> Proof:
 
     Raises `ProofRejected` when the finished proof does not verify and `ProvingFailed` when none can be made.
     """
+    made = make_proof(keys, observation)
+    started = time.perf_counter()
+    if not verify(keys, made.proof, made.instances):
+        raise ProofRejected()
+    commitment = made.proof[:COMMITMENT_BYTES]
+    if commitment != commit(keys, observation):
+        raise ProofRejected("the proof commits to other inputs than the observation")
+    return Proof(
+        proof=made.proof,
+        instances=made.instances,
+        commitment=commitment,
+        vk_hash=keys.vk_hash,
+        srs_hash=keys.srs_hash,
+        witness_seconds=made.witness_seconds,
+        prove_seconds=made.prove_seconds,
+        verify_seconds=time.perf_counter() - started,
+    )
+
+
+def make_proof(keys: Keys, observation: Sequence[int]) -> UncheckedProof:
+    """What ezkl makes of ``observation``, whatever the circuit's visibility; for serving there is `prove`."""
     with tempfile.TemporaryDirectory(prefix="veriregime-proof-") as folder:
         scratch = Path(folder)
         started = time.perf_counter()
@@ -118,22 +173,11 @@ def prove(keys: Keys, observation: Sequence[int]) -> Proof:
             )
         proved = time.perf_counter()
         made = json.loads((scratch / "proof.json").read_text())
-    proof = bytes.fromhex(made["hex_proof"].removeprefix("0x"))
-    instances = tuple(_signed(felt) for felt in made["instances"][0])
-    if not verify(keys, proof, instances):
-        raise ProofRejected()
-    commitment = proof[:COMMITMENT_BYTES]
-    if commitment != commit(keys, observation):
-        raise ProofRejected("the proof commits to other inputs than the observation")
-    return Proof(
-        proof=proof,
-        instances=instances,
-        commitment=commitment,
-        vk_hash=keys.vk_hash,
-        srs_hash=keys.srs_hash,
+    return UncheckedProof(
+        proof=bytes.fromhex(made["hex_proof"].removeprefix("0x")),
+        instances=tuple(_signed(felt) for felt in made["instances"][0]),
         witness_seconds=witnessed - started,
         prove_seconds=proved - witnessed,
-        verify_seconds=time.perf_counter() - proved,
     )
 
 

@@ -81,9 +81,12 @@ class ProverPool:
         """
         return cast(Keys, self._run(_KEYS_TIME_LIMIT_S, "serving_keys", var_dir, circuit, tuple(trusted)))
 
-    def keys_for_srs(self, var_dir: Path, circuit: Circuit, srs_sha256: str) -> Keys | None:
+    def keys_for_srs(
+        self, var_dir: Path, circuit: Circuit, srs_sha256: str, trusted: Collection[str] = ()
+    ) -> Keys | None:
         """Keys under the SRS with this hash; none when that SRS is not here."""
-        return cast(Keys | None, self._run(_KEYS_TIME_LIMIT_S, "keys_for_srs", var_dir, circuit, srs_sha256))
+        asked = (var_dir, circuit, srs_sha256, tuple(trusted))
+        return cast(Keys | None, self._run(_KEYS_TIME_LIMIT_S, "keys_for_srs", *asked))
 
     def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
         """A verified proof. Raises `ProofTimedOut`, `ProverOutOfMemory`, `ProverDied`, or what the engine raised."""

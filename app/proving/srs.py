@@ -1,50 +1,71 @@
-"""Structured reference strings on disk. For now the development kind only: its secret was known to the process that
-made it, so a proof under it convinces nobody but its maker, and it is marked as such wherever it shows.
+"""Structured reference strings on disk: what kind each is, and which one the keys are made under.
+
+A proof under an SRS convinces only who believes that nobody knows its secret. The development kind was made by this
+very installation, or is of unknown origin, and is marked as such wherever it shows. How a file gets into the folder is
+in `app.proving.intake`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import SrsUnavailable
 from app.proving import engine
+from app.proving.ceremony import LARGEST_LOGROWS, SrsOrigin, srs_origin
 
-PUBLIC_SRS_SHA256 = {
-    10: "9705d450e5dfd06adb673705f7bc34418ec86339203198beceb2ae7f1ffefedb",
-    11: "257fa566ed9bc0767d3e63e92b5e966829fa3347d320a32055dc31ee7d33f8a4",
-    12: "28b151069f41abc121baa6d2eaa8f9e4c4d8326ddbefee2bd9c0776b80ac6fad",
-    13: "d5d94bb25bdc024f649213593027d861042ee807cafd94b49b54f1663f8f267d",
-}
-"""ezkl's copies of the public powers-of-tau ceremony, by the number of rows as a power of two."""
+HEADER_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Srs:
+    """An SRS file for circuits of up to 2**logrows rows, by the SHA-256 (hex) of its bytes."""
+
     path: Path
     sha256: str
     logrows: int
+    origin: SrsOrigin
 
     @property
     def is_development(self) -> bool:
-        return PUBLIC_SRS_SHA256.get(self.logrows) != self.sha256
+        return self.origin is SrsOrigin.DEVELOPMENT
 
 
-def read_srs(path: Path) -> Srs:
-    """An SRS file. Raises `SrsUnavailable` when it is missing or its size does not fit its own header."""
-    try:
-        with path.open("rb") as file:
-            logrows = int.from_bytes(file.read(4), "little")
-        size = path.stat().st_size
-    except OSError as error:
-        raise SrsUnavailable(f"{path} cannot be read: {error.strerror}") from error
-    # u32 k, 2^k G1 points twice (monomial and Lagrange, 64 bytes each), two G2 points of 128 bytes.
-    if logrows > 26 or size != 4 + 2 * 64 * 2**logrows + 2 * 128:
-        raise SrsUnavailable(f"{path} is not an SRS file, or it is cut short")
-    return Srs(path, engine.sha256_file(path), logrows)
+def srs_size(logrows: int) -> int:
+    """Bytes of a .srs file: u32 k, 2^k G1 points twice (monomial and Lagrange, 64 bytes each), two G2 points of 128."""
+    return HEADER_BYTES + (2 * 64 << logrows) + 2 * 128
+
+
+def read_srs(path: Path, trusted: Collection[str] = ()) -> Srs:
+    """An SRS file; ``trusted`` are SHA-256 (hex) of files whose origin the operator vouches for.
+
+    The points are not looked at: `app.proving.intake` did that when the file came in, and since then its name holds
+    its hash. Raises `SrsUnavailable` when the file is missing, its size does not fit its own header, or it is named by
+    another hash than it has.
+    """
+    logrows = _header(path)
+    sha256 = engine.sha256_file(path)
+    if re.fullmatch("[0-9a-f]{64}", path.stem) and path.stem != sha256:
+        raise SrsUnavailable(f"{path} was changed since it was imported: delete it and import it again")
+    return Srs(path, sha256, logrows, srs_origin(logrows, sha256, _ptau_blake2b(path.parent, sha256), trusted))
+
+
+def serving_srs(folder: Path, logrows: int, trusted: Collection[str] = ()) -> Srs:
+    """The SRS to make keys under: the most trustworthy of exactly this size in ``folder``.
+
+    That is a public one, else one from a ceremony's `.ptau`, else a trusted one. Where there is none it is the
+    development SRS made here, on first use, and never an imported file of unknown origin.
+    """
+    here = [read_srs(path, trusted) for path in srs_files(folder) if _header(path) == logrows]
+    rank = list(SrsOrigin)
+    best = min(here, key=lambda srs: rank.index(srs.origin), default=None)
+    return best if best and not best.is_development else development_srs(folder, logrows)
 
 
 def development_srs(folder: Path, logrows: int) -> Srs:
@@ -60,7 +81,41 @@ def development_srs(folder: Path, logrows: int) -> Srs:
     return read_srs(path)
 
 
-def find_srs(folder: Path, sha256: str) -> Srs | None:
+def find_srs(folder: Path, sha256: str, trusted: Collection[str] = ()) -> Srs | None:
     """The SRS with this hash among the files of ``folder``."""
-    candidates = (read_srs(path) for path in sorted(folder.glob("*.srs")))
+    candidates = (read_srs(path, trusted) for path in srs_files(folder))
     return next((srs for srs in candidates if srs.sha256 == sha256), None)
+
+
+def srs_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.srs"))
+
+
+def write_record(folder: Path, sha256: str, blake2b: str, power: int) -> None:
+    """Note beside an SRS which `.ptau` it was converted from.
+
+    The note is believed later. That is no weaker than the rest: it lies in the operator's own folder beside the keys,
+    and whoever can write there can replace the keys themselves.
+    """
+    record = {"source": "ptau", "blake2b": blake2b, "power": power}
+    (folder / f"{sha256}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _ptau_blake2b(folder: Path, sha256: str) -> str | None:
+    """From the note, found by the hash of the SRS so that it cannot speak for another file."""
+    try:
+        return str(json.loads((folder / f"{sha256}.json").read_text())["blake2b"])
+    except (OSError, ValueError, KeyError, TypeError):  # without a legible note the origin is unknown
+        return None
+
+
+def _header(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            logrows = int.from_bytes(file.read(HEADER_BYTES), "little")
+        size = path.stat().st_size
+    except OSError as error:
+        raise SrsUnavailable(f"{path} cannot be read: {error.strerror}") from error
+    if not 0 < logrows <= LARGEST_LOGROWS or size != srs_size(logrows):
+        raise SrsUnavailable(f"{path} is not an SRS file, or it is cut short")
+    return logrows

@@ -24,8 +24,8 @@ def serving_keys(var_dir: Path, circuit: Circuit, trusted: Sequence[str]) -> Key
     return ensure_keys(var_dir / "keys", circuit, serving_srs(var_dir / "srs", circuit.logrows, trusted))
 
 
-def keys_for_srs(var_dir: Path, circuit: Circuit, srs_sha256: str) -> Keys | None:
-    srs = find_srs(var_dir / "srs", srs_sha256)
+def keys_for_srs(var_dir: Path, circuit: Circuit, srs_sha256: str, trusted: Sequence[str]) -> Keys | None:
+    srs = find_srs(var_dir / "srs", srs_sha256, trusted)
     return ensure_keys(var_dir / "keys", circuit, srs) if srs else None
 
 

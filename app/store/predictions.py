@@ -95,10 +95,9 @@ class Predictions:
 
     def proved_with(self, prediction_id: PredictionId) -> list[PredictionId]:
         """The predictions whose windows its proof proves, itself among them, of those that were recorded."""
-        members = self._connection.execute(
-            sa.select(proofs.c.members).where(proofs.c.prediction_id == prediction_id)
-        ).scalar_one()
-        recorded = sa.select(proofs.c.prediction_id).where(proofs.c.prediction_id.in_([prediction_id, *(members or ())]))
+        shared = sa.select(proofs.c.members).where(proofs.c.prediction_id == prediction_id)
+        together = [prediction_id, *(self._connection.execute(shared).scalar_one() or ())]
+        recorded = sa.select(proofs.c.prediction_id).where(proofs.c.prediction_id.in_(together))
         return sorted(self._connection.execute(recorded).scalars())
 
     def prove_seconds(self, prediction_ids: Sequence[str]) -> dict[str, float]:

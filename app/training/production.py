@@ -116,9 +116,10 @@ def train_production(
     """Train on a candle file and release the student as the folder ``out``; gives the manifest.
 
     ``also`` is another asset's file, to learn from and to test on; ``classic`` a folder that `train classic` wrote, to
-    compare with. The model is declared fit for ``feeds``: it should be tested on each. Finished stages are kept under ``kept``, so an interrupted run goes on. Raises `CandleFileInvalid` for
-    a file that cannot be used or is too short, and `ModelFolderInvalid` when ``out`` exists and ``force`` is not set.
-    The same files, seed and machine give the same bytes but for ``report/``, where proofs are timed.
+    compare with. The model is declared fit for ``feeds``: it should be tested on each. Finished stages are kept under
+    ``kept``, so an interrupted run goes on. Raises `CandleFileInvalid` for a file that cannot be used or is too short,
+    and `ModelFolderInvalid` when ``out`` exists and ``force`` is not set. The same files, seed and machine give the
+    same bytes but for ``report/``, where proofs are timed.
     """
     refuse_existing(out, force=force)
     plan = QUICK if quick else FULL

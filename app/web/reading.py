@@ -11,10 +11,13 @@ from app.audit.bundle import Bundle, make_bundle, window_start_ms
 from app.chain.calldata import verify_calldata
 from app.errors import BadInput, ProofNotReady, UnknownFeed, UnknownPrediction
 from app.features.variation import CANDLES_NEEDED
+from app.inference.release import model_by_id
 from app.steps.served import ServedFeed
 from app.store.repository import Store
 from app.types import MINUTE_MS, PROVED_STATES, Candles, Prediction, Proof, iso, parse_time
 from app.web.schemas import (
+    AlarmOut,
+    AttemptOut,
     ChainOut,
     FeedOut,
     OnchainOut,
@@ -45,6 +48,7 @@ class Reader:
         target, tick = self._app.pipeline.target, self._app.pipeline.last_tick.get(name)
         with self._app.database.unit_of_work(write=False) as store:
             venues = [self._venue(store, venue.name, served.feed.symbol) for venue in served.venues]
+            alarms = store.disagreements.open(name)
         return FeedOut(
             feed=name,
             symbol=served.feed.symbol,
@@ -56,8 +60,13 @@ class Reader:
             market_time=iso(clock.now_ms()),
             venues=venues,
             srs=SrsOut(sha256=served.keys.srs_hash, development=served.keys.srs_is_development),
-            chain=ChainOut(chain_id=target.chain.chain_id, verifier=target.verifier) if target else None,
+            chain=ChainOut(
+                chain_id=target.chain.chain_id, verifier=target.verifier, batch_verifier=target.batch_verifier
+            )
+            if target
+            else None,
             last_tick=TickOut.of(tick) if tick else None,
+            alarms=[AlarmOut.of(found) for found in alarms],
         )
 
     def prediction(self, store: Store, found: Prediction, include: frozenset[str] = frozenset()) -> PredictionOut:
@@ -68,10 +77,15 @@ class Reader:
         if "observation" in include:
             parts["observation"] = list(found.observation)
         if proved and "proof" in include:
-            parts["proof"] = ProofOut.of(*proved)
+            parts["proof"] = self.proof(*proved)
+        if "attempts" in include:
+            parts["attempts"] = [AttemptOut.of(attempt) for attempt in store.attempts.of(found.id)]
         if proved and "calldata" in include:
             parts["calldata"] = verify_calldata(proved[0])
         return body.model_copy(update=parts)
+
+    def proof(self, proof: Proof, proved_at_ms: int) -> ProofOut:
+        return ProofOut.of(proof, proved_at_ms, srs_development=self._under_development_srs(proof))
 
     def predictions(self, store: Store, found: list[Prediction]) -> list[PredictionOut]:
         """A page of predictions, read in three queries however long it is."""
@@ -105,13 +119,17 @@ class Reader:
                 )
                 for venue in found.venues
             }
+            observations = [self._observation(store, member) for member in proof.members]
+        model = model_by_id(self._app.models, found.model_id)
         return make_bundle(
             found,
             proof,
             proved_at_ms,
             candles,
-            circuit_hash=served.model.circuit.compiled_sha256,
-            ezkl_version=served.model.manifest["ezkl_version"],
+            circuit_hash=(model.batch if proof.members and model.batch else model.circuit).compiled_sha256,
+            ezkl_version=model.manifest["ezkl_version"],
+            srs_development=self._under_development_srs(proof),
+            observations=observations,
         )
 
     def candles(self, feed: str, start_ms: int, end_ms: int, step_s: int) -> tuple[str, Candles]:
@@ -120,6 +138,19 @@ class Reader:
         venue = served.venues[0].name
         with self._app.database.unit_of_work(write=False) as store:
             return venue, coarser(store.candles.between(venue, served.feed.symbol, start_ms, end_ms), step_s * 1000)
+
+    def _under_development_srs(self, proof: Proof) -> bool:
+        """An SRS that nothing is proved under here any more counts as a development one: nobody vouches for it."""
+        known = {
+            keys.srs_hash: keys.srs_is_development
+            for served in self._app.pipeline.feeds.values()
+            for keys in (served.keys, served.batch_keys)
+            if keys is not None
+        }
+        return known.get(proof.srs_hash, True)
+
+    def _observation(self, store: Store, member: str | None) -> tuple[int, ...] | None:
+        return known_prediction(store, member).observation if member else None
 
     def _venue(self, store: Store, venue: str, symbol: str) -> VenueOut:
         stored = store.candles.range(venue, symbol)

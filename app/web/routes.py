@@ -31,7 +31,7 @@ from app.web.schemas import (
 from app.wiring import Application
 
 _DAY_MS = 24 * 60 * MINUTE_MS
-_INCLUDABLE = ("proof", "observation", "calldata")
+_INCLUDABLE = ("proof", "observation", "calldata", "attempts")
 _READY_WITHIN_S = 180
 _STEPS = (60, 300, 900, 3600)
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -134,16 +134,14 @@ def _predictions(router: APIRouter, application: Application, reader: Reader) ->
     @router.get("/v1/predictions/{prediction_id}", tags=["predictions"], summary="One prediction")
     def one_prediction(prediction_id: str) -> PredictionOut:
         with application.database.unit_of_work(write=False) as store:
-            return reader.prediction(
-                store, known_prediction(store, prediction_id), frozenset(("proof", "observation", "calldata"))
-            )
+            return reader.prediction(store, known_prediction(store, prediction_id), frozenset(_INCLUDABLE))
 
     @router.get("/v1/predictions/{prediction_id}/proof", tags=["predictions"], summary="Its proof")
     def proof(prediction_id: str) -> ProofOut:
         """409 while the proof is being made."""
         with application.database.unit_of_work(write=False) as store:
             _, found, proved_at_ms = reader.proved(store, prediction_id)
-        return ProofOut.of(found, proved_at_ms)
+        return reader.proof(found, proved_at_ms)
 
     @router.get("/v1/predictions/{prediction_id}/bundle", tags=["predictions"], summary="Everything an auditor needs")
     def bundle(prediction_id: str) -> JSONResponse:
@@ -163,7 +161,10 @@ def _evidence(router: APIRouter, application: Application, reader: Reader) -> No
     def srs(sha256: str) -> FileResponse:
         """The file that `veriregime verify --srs` takes."""
         files: dict[str, Path] = {
-            served.keys.srs_hash: served.keys.srs for served in application.pipeline.feeds.values()
+            keys.srs_hash: keys.srs
+            for served in application.pipeline.feeds.values()
+            for keys in (served.keys, served.batch_keys)
+            if keys is not None
         }
         if sha256 not in files:
             raise UnknownSrs(f"no feed here uses an SRS {sha256[:64]!r}")
@@ -186,7 +187,7 @@ def _operations(router: APIRouter, application: Application, reader: Reader) -> 
         """503 while any feed's newest proved forecast is older than three minutes."""
         ages = _ages(application)
         with application.database.unit_of_work(write=False) as store:
-            waiting = store.jobs.waiting()
+            waiting, alarms = store.jobs.waiting(), store.disagreements.open()
         fresh = all(age is not None and age <= _READY_WITHIN_S for age in ages.values())
         response.status_code = 200 if fresh else 503
         return ReadyOut(
@@ -194,6 +195,7 @@ def _operations(router: APIRouter, application: Application, reader: Reader) -> 
             feeds=ages,
             prover_process_ids=application.pool.process_ids(),
             proof_jobs_waiting=waiting,
+            alarms=len(alarms),
         )
 
     @router.get("/metrics", tags=["operations"], summary="Prometheus metrics", response_class=Response)
@@ -203,6 +205,8 @@ def _operations(router: APIRouter, application: Application, reader: Reader) -> 
                 application.metrics.forecast_age.labels(feed).set(age)
         with application.database.unit_of_work(write=False) as store:
             application.metrics.jobs_waiting.set(store.jobs.waiting())
+            for feed in application.pipeline.feeds:
+                application.metrics.alarms.labels(feed).set(len(store.disagreements.open(feed)))
         return Response(application.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 

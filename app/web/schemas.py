@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app.audit.bundle import instance_word
 from app.clock import Clock
 from app.pipeline import TickReport
-from app.types import Prediction, Proof, Submission, iso
+from app.types import Attempt, Disagreement, Prediction, Proof, Submission, iso
 
 
 class ProofOut(BaseModel):
@@ -18,24 +18,72 @@ class ProofOut(BaseModel):
     commitment: str = Field(description="KZG commitment of the observation, x‖y big-endian")
     vk_hash: str
     srs_hash: str
+    srs_development: bool = Field(description="true: whoever made the SRS can forge proofs")
+    slot: int = Field(description="place of this forecast among the windows that the proof proves together")
+    members: list[str | None] = Field(description="predictions of a joint proof, null in an empty place; else empty")
     witness_seconds: float
     prove_seconds: float
     verify_seconds: float
     proved_at: str
 
     @classmethod
-    def of(cls, proof: Proof, proved_at_ms: int) -> ProofOut:
+    def of(cls, proof: Proof, proved_at_ms: int, *, srs_development: bool) -> ProofOut:
         return cls(
             proof="0x" + proof.proof.hex(),
             instances=[instance_word(value) for value in proof.instances],
             commitment="0x" + proof.commitment.hex(),
             vk_hash=proof.vk_hash,
             srs_hash=proof.srs_hash,
+            srs_development=srs_development,
+            slot=proof.slot,
+            members=list(proof.members),
             witness_seconds=proof.witness_seconds,
             prove_seconds=proof.prove_seconds,
             verify_seconds=proof.verify_seconds,
             proved_at=iso(proved_at_ms),
         )
+
+
+class AttemptOut(BaseModel):
+    """One try at a proof; seconds as far as it came."""
+
+    attempt: int
+    outcome: Literal["proved", "disagreed", "timed-out", "out-of-memory", "died", "error", "shed"]
+    reason: str | None
+    prover: str
+    windows: int = Field(description="how many were proved together")
+    queue_seconds: float | None
+    witness_seconds: float | None
+    prove_seconds: float | None
+    verify_seconds: float | None
+    at: str
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> AttemptOut:
+        return cls(
+            attempt=attempt.number,
+            outcome=attempt.outcome.value,
+            reason=attempt.reason,
+            prover=attempt.owner,
+            windows=attempt.windows,
+            queue_seconds=attempt.queue_seconds,
+            witness_seconds=attempt.witness_seconds,
+            prove_seconds=attempt.prove_seconds,
+            verify_seconds=attempt.verify_seconds,
+            at=iso(attempt.at_ms),
+        )
+
+
+class AlarmOut(BaseModel):
+    """Network and circuit said different things; such a forecast is never served."""
+
+    prediction_id: str
+    window_end: str
+    reason: str
+
+    @classmethod
+    def of(cls, found: Disagreement) -> AlarmOut:
+        return cls(prediction_id=found.prediction_id, window_end=iso(found.window_end_ms), reason=found.reason)
 
 
 class OnchainOut(BaseModel):
@@ -72,6 +120,7 @@ class PredictionOut(BaseModel):
     prove_seconds: float | None = None
     proof: ProofOut | None = None
     observation: list[int] | None = None
+    attempts: list[AttemptOut] | None = None
     calldata: str | None = Field(default=None, description="calldata of verifyProof(bytes,uint256[])")
     onchain: OnchainOut | None = None
 
@@ -114,6 +163,7 @@ class SrsOut(BaseModel):
 class ChainOut(BaseModel):
     chain_id: int
     verifier: str
+    batch_verifier: str | None = Field(description="of proofs of several windows")
 
 
 class TickOut(BaseModel):
@@ -145,6 +195,7 @@ class FeedOut(BaseModel):
     srs: SrsOut
     chain: ChainOut | None
     last_tick: TickOut | None
+    alarms: list[AlarmOut] = Field(description="disagreements that nobody has looked at, newest first")
 
 
 class FeedsOut(BaseModel):
@@ -190,3 +241,4 @@ class ReadyOut(BaseModel):
     feeds: dict[str, float | None] = Field(description="age in seconds of each feed's newest proved forecast")
     prover_process_ids: list[int]
     proof_jobs_waiting: int
+    alarms: int = Field(description="disagreements of network and circuit that nobody has looked at")

@@ -75,8 +75,8 @@ def test_verify__of_a_changed_bundle__exits_1_with_the_reason(
     ("arguments", "stdin", "words"),
     [
         (("verify", "nowhere.json"), "", "cannot be read"),
-        (("verify", "-"), "<html>", "no veriregime-bundle/1 file"),
-        (("verify", "-"), '{"a": 1}', "no veriregime-bundle/1 file"),
+        (("verify", "-"), "<html>", "no veriregime-bundle/2 file"),
+        (("verify", "-"), '{"a": 1}', "no veriregime-bundle/2 file"),
         (("predict", "doge-usdt-4h"), "", "not among the feeds"),
         (("demo", "--once", "--at", "yesterday"), "", "2025-09-15T12:00:00Z"),
         (("demo", "--once", "--candles", "nowhere.parquet"), "", "--at"),

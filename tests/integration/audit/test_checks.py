@@ -80,6 +80,13 @@ def _put(field: str, value: Any) -> Change:
     return change
 
 
+def _put_in_proof(field: str, value: Any) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        document["proof"][field] = value
+
+    return change
+
+
 def _other_regime(document: dict[str, Any]) -> None:
     document["regime"] = "low" if document["regime"] == "high" else "high"
 
@@ -107,7 +114,11 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("the SRS hash", _flip("proof", "srs_hash", place=0), "keys"),
     ("the circuit hash", _flip("proof", "circuit_hash", place=0), "keys"),
     ("the model id", _flip("model_id", place=0), "model_id"),
-    ("the feed", _put("feed", "eth-usdt-4h"), "model_id"),
+    ("the feed", _put("feed", "eth-usdt-4h"), "id"),
+    ("the feed, to one without a model", _put("feed", "sol-usdt-4h"), "model_id"),
+    ("what kind the SRS is", _put_in_proof("srs_development", False), "keys"),
+    ("a joint proof", _put("joint", {"slot": 0, "observations": [[1]] * 10}), "keys"),
+    ("a joint proof of more windows", _put("joint", {"slot": 0, "observations": [[1]] * 11}), "keys"),
     ("the window end, earlier", _put("window_end", "2026-01-01T00:00:00Z"), "window_end"),
     ("the regime", _other_regime, "forecast"),
     ("the probability", _put("p_high", 0.123), "forecast"),
@@ -154,6 +165,14 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield path
 
 
+def _another(value: Any) -> Any:
+    if value is None:
+        return {"slot": 0, "observations": [[1]] * 10}
+    if isinstance(value, bool):
+        return not value
+    return _flip_hex(value, len(value) // 2) if isinstance(value, str) else value + 1
+
+
 def test_no_field__can_be_changed_unnoticed(
     audit: Callable[[dict[str, Any]], Verdict], document: dict[str, Any]
 ) -> None:
@@ -163,8 +182,7 @@ def test_no_field__can_be_changed_unnoticed(
         place: Any = changed
         for step in path[:-1]:
             place = place[step]
-        old = place[path[-1]]
-        place[path[-1]] = _flip_hex(old, len(old) // 2) if isinstance(old, str) else old + 1
+        place[path[-1]] = _another(place[path[-1]])
         try:
             if audit(changed).holds:
                 unnoticed.append(path)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.audit.bundle import Bundle, instance_word, make_bundle, parse_bundle
+from app.audit.bundle import Bundle, BundleJoint, instance_word, make_bundle, parse_bundle
 from app.errors import BundleMalformed, BundleOutOfForm, BundleTooLarge, CandlesGone
 from app.features.variation import CANDLES_NEEDED, candles_digest
 from app.types import SCALAR_FIELD, Candles, Prediction, Proof, Status
@@ -37,7 +37,15 @@ def prediction(make_prediction: Callable[..., Prediction], candles: dict[str, Ca
 @pytest.fixture
 def bundle(prediction: Prediction, candles: dict[str, Candles], make_proof: Callable[..., Proof]) -> Bundle:
     proved_at_ms = prediction.predicted_at_ms + 250
-    return make_bundle(prediction, make_proof(), proved_at_ms, candles, circuit_hash="ef" * 32, ezkl_version="23.0.5")
+    return make_bundle(
+        prediction,
+        make_proof(),
+        proved_at_ms,
+        candles,
+        circuit_hash="ef" * 32,
+        ezkl_version="23.0.5",
+        srs_development=True,
+    )
 
 
 @pytest.fixture
@@ -96,14 +104,14 @@ def test_parse_bundle__not_json__is_no_bundle(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [b"[]", b"{}", b"null", b"7", b'"bundle"', b'{"format": "veriregime-model/1"}'])
 def test_parse_bundle__other_json__is_no_bundle(raw: bytes) -> None:
-    with pytest.raises(BundleMalformed, match=r"this is no veriregime-bundle/1 file") as caught:
+    with pytest.raises(BundleMalformed, match=r"this is no veriregime-bundle/2 file") as caught:
         parse_bundle(raw, LIMIT)
     assert type(caught.value) is BundleMalformed
 
 
 def test_parse_bundle__another_format__is_no_bundle(loose: JsonObject) -> None:
-    loose["format"] = "veriregime-bundle/2"
-    with pytest.raises(BundleMalformed, match="this is no veriregime-bundle/1 file"):
+    loose["format"] = "veriregime-bundle/3"
+    with pytest.raises(BundleMalformed, match="this is no veriregime-bundle/2 file"):
         parse_bundle(json.dumps(loose).encode(), LIMIT)
 
 
@@ -185,7 +193,7 @@ def test_parse_bundle__wrong_type_or_form__is_named(
         ("proof", "0xGG"),
         ("proof", "0x" + "00" * 65_536),
         ("instances", ["0x00"]),
-        ("instances", ["0x" + "00" * 32] * 65),
+        ("instances", ["0x" + "00" * 32] * 193),
         ("commitment", "0x" + "00" * 63),
         ("vk_hash", "0x" + "00" * 31),
         ("srs_hash", ""),
@@ -289,6 +297,7 @@ OTHER_VALUES = {
     "observation": [-384, 0, 7, 383],
     "network_outputs": [-0.25, 0.1, -1.0],
     "outputs": [0, 0, 0],
+    "joint": BundleJoint(slot=0, observations=[[-384, 0, 7, 384]]),
     "predicted_at": "2025-09-15T12:00:00Z",
     "proved_at": "2025-09-15T12:00:00Z",
 }
@@ -298,6 +307,7 @@ OTHER_PROOF_VALUES = {
     "commitment": "0x" + "00" * 64,
     "vk_hash": "00" * 32,
     "srs_hash": "00" * 32,
+    "srs_development": False,
     "circuit_hash": "00" * 32,
     "ezkl_version": "23.0.6",
 }
@@ -341,7 +351,13 @@ def test_make_bundle__other_candles_than_predicted_from__is_refused(
 ) -> None:
     with pytest.raises(CandlesGone):
         make_bundle(
-            prediction, make_proof(), 0, {"binance": candles["binance"]}, circuit_hash="ef" * 32, ezkl_version="23.0.5"
+            prediction,
+            make_proof(),
+            0,
+            {"binance": candles["binance"]},
+            circuit_hash="ef" * 32,
+            ezkl_version="23.0.5",
+            srs_development=True,
         )
 
 

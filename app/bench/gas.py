@@ -1,0 +1,74 @@
+"""The verifier contract of a circuit on a chain of the benchmark's own, and what one proof costs there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.chain.anvil import KEY, running_anvil
+from app.chain.calldata import verify_calldata
+from app.chain.compiler import Contract, compile_contract
+from app.chain.gas import require_true, transaction_gas
+from app.chain.verifier import Chain
+from app.errors import ChainError
+from app.types import Proof
+
+GAS_LIMIT = 25_000_000
+"""Far above the dearest verifier here, below a block of anvil's."""
+TOO_LARGE = "its verifier is larger than 24,576 bytes and could not be deployed on a real chain"
+
+
+@dataclass(frozen=True, slots=True)
+class OnChain:
+    """What one proof costs: bytes of calldata and gas of the whole transaction."""
+
+    calldata_bytes: int
+    verify_gas: int
+    deployable: bool
+    """Whether a real chain would take the contract: EIP-170 bounds its size."""
+
+    @property
+    def remark(self) -> str | None:
+        return None if self.deployable else TOO_LARGE
+
+
+class OwnChain:
+    """Anvil for as long as a run lasts, and a second one without the limit on code where a contract needs it."""
+
+    def __init__(self, contracts_dir: Path, rpc_url: str, stack: ExitStack) -> None:
+        self._contracts_dir = contracts_dir
+        self._rpc_url = rpc_url
+        self._stack = stack
+        self._unlimited: str | None = None
+
+    def verify(self, verifier_sol: Path, proof: Proof) -> OnChain:
+        """Compile and deploy a verifier and send it ``proof``.
+
+        Raises `SimulationReverted` when the contract does not accept it, and another `ChainError` where the compiler
+        or the chain fails.
+        """
+        contract = compile_contract(self._contracts_dir, verifier_sol, "Halo2Verifier")
+        rpc_url, address = self._deployed(contract)
+        calldata = bytes.fromhex(verify_calldata(proof).removeprefix("0x"))
+        require_true(rpc_url, address, calldata, GAS_LIMIT)
+        receipt = transaction_gas(rpc_url, KEY, address, calldata, GAS_LIMIT)
+        return OnChain(len(calldata), receipt.gas_used, deployable=rpc_url == self._rpc_url)
+
+    def _deployed(self, contract: Contract) -> tuple[str, str]:
+        """Where the contract stands: the chain's URL and the address."""
+        try:
+            return self._rpc_url, Chain(self._rpc_url, KEY).deploy(contract)
+        except ChainError:
+            self._unlimited = self._unlimited or self._stack.enter_context(
+                running_anvil(self._contracts_dir, "--disable-code-size-limit")
+            )
+            return self._unlimited, Chain(self._unlimited, KEY).deploy(contract)
+
+
+@contextmanager
+def own_chain(contracts_dir: Path) -> Iterator[OwnChain]:
+    """Raises `ToolMissing` when npm has installed neither anvil nor the Solidity compiler."""
+    with ExitStack() as stack:
+        yield OwnChain(contracts_dir, stack.enter_context(running_anvil(contracts_dir)), stack)
