@@ -15,6 +15,7 @@ from app.clock import wall_ms
 from app.errors import Misconfigured, OracleError
 from app.inference.release import load_models
 from app.settings import Settings, parse_feed
+from app.types import iso
 from app.web.server import listen
 from app.wiring import model_for, open_database, open_pool, open_venue
 
@@ -41,6 +42,7 @@ def check_installation(settings: Settings) -> list[Finding]:
         ("models", _models, Level.FAILED),
         ("keys", _keys, Level.FAILED),
         ("database", _database, Level.FAILED),
+        ("alarms", _alarms, Level.FAILED),
         ("port", _port, Level.FAILED),
         ("venues", _venues, Level.WARNING),
         ("contracts", _contracts, Level.WARNING),
@@ -85,6 +87,21 @@ def _database(settings: Settings) -> str:
             f"{database.name} has schema {current}, the newest is {newest}: run `veriregime db upgrade`"
         )
     return f"{database.name}, schema {current}"
+
+
+def _alarms(settings: Settings) -> str:
+    with closing(open_database(settings)) as database:
+        current, newest = database.revisions()
+        if current != newest:
+            return "not looked at: the schema is not the newest"
+        with database.unit_of_work(write=False) as store:
+            found = store.disagreements.open()
+    if found:
+        raise Misconfigured(
+            f"network and circuit disagreed on {len(found)} window(s), the newest of {found[0].feed} at "
+            f"{iso(found[0].window_end_ms)}: see `veriregime alarms list`"
+        )
+    return "network and circuit agree on every proved window"
 
 
 def _port(settings: Settings) -> str:

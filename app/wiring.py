@@ -117,13 +117,16 @@ def open_database(settings: Settings) -> Database:
 
 def open_pool(settings: Settings, workers: int | None = None) -> ProverPool:
     """The prover processes of this machine."""
-    limits = Limits(
+    return ProverPool(workers or settings.prover_workers, limits(settings))
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(
         time_s=settings.proof_time_limit_s,
         memory_mib=settings.prover_memory_mib,
         calls=settings.prover_lifetime,
         threads=settings.prover_threads,
     )
-    return ProverPool(workers or settings.prover_workers, limits)
 
 
 def _cluster(settings: Settings, pool: ProverPool, stack: ExitStack) -> Prover:

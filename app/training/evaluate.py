@@ -56,7 +56,7 @@ def evaluate(
     judged = choose_model(load_models(models_dir), models_dir, model)
     recorded = read_candles(candles)
     series = series_of(recorded)
-    windows = _windows(series, candles, judged, start_ms, end_ms)
+    windows = usable_windows(series, candles, judged, start_ms, end_ms)
     forecasts = {MODEL: forecasts_of(network_outputs(Network(judged), windows.observations))}
     forecasts |= baseline_forecasts(judged, windows)
     warnings = _warnings(judged, windows)
@@ -136,7 +136,10 @@ def as_text(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _windows(series: Series, candles: Path, model: ReleasedModel, start_ms: int | None, end_ms: int | None) -> Samples:
+def usable_windows(
+    series: Series, candles: Path, model: ReleasedModel, start_ms: int | None, end_ms: int | None
+) -> Samples:
+    """Every window of the file that serving would not refuse and that has a label, a minute apart."""
     try:
         spec = VariationSpec.from_manifest(model.manifest["observation"])
         stated = (model.manifest["horizon_minutes"], model.manifest["threshold"])

@@ -259,6 +259,11 @@ function showFeed(feed, now) {
   setHash(byId("verifier"), feed.chain?.verifier);
   const marks = [made("li", feed.market === "live" ? "" : "caution", MARKETS[feed.market])];
   if (feed.srs.development) marks.push(made("li", "caution", "Development SRS: forgeable"));
+  if (feed.alarms.length) {
+    const alarm = made("li", "alarm", `Alarm: network and circuit disagreed on ${feed.alarms.length} window(s)`);
+    alarm.title = feed.alarms[0].reason;
+    marks.push(alarm);
+  }
   byId("marks").replaceChildren(...marks);
   byId("venues").replaceChildren(...feed.venues.map((venue) => venueItem(venue, now)));
 }
