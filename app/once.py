@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.errors import ChainError, ProvingFailed
+from app.errors import ChainError, ProverUnavailable, ProvingFailed
 from app.steps.submit import SubmitOutcome
 from app.types import PROVED_STATES, PredictionId, Status
 from app.web.reading import Reader, known_prediction
@@ -15,6 +15,7 @@ from app.wiring import Application
 
 _ASK_AGAIN_S = 0.05
 _CONFIRM_LIMIT_S = 60.0
+_PROVER_LIMIT_S = 60.0
 
 
 def forecast_once(app: Application, feed: str, window_end_ms: int, *, submit: bool) -> dict[str, Any]:
@@ -44,8 +45,9 @@ def forecast_once(app: Application, feed: str, window_end_ms: int, *, submit: bo
 def prove(app: Application, prediction_id: PredictionId) -> None:
     """Work off proof jobs until this prediction is proved, here or by another process on the same database.
 
-    Raises `ProvingFailed` with the stored reason once it is given up.
+    Raises `ProvingFailed` with the stored reason once it is given up, `ProverUnavailable` when no prover comes.
     """
+    deadline = time.monotonic() + _PROVER_LIMIT_S
     while True:
         with app.database.unit_of_work(write=False) as store:
             found = known_prediction(store, prediction_id)
@@ -53,6 +55,10 @@ def prove(app: Application, prediction_id: PredictionId) -> None:
             return
         if found.status is Status.FAILED:
             raise ProvingFailed(f"the proof could not be made: {found.failure}")
+        if app.prover.slots > 0:
+            deadline = time.monotonic() + _PROVER_LIMIT_S
+        elif time.monotonic() > deadline:
+            raise ProverUnavailable(f"no prover has joined {app.settings.prover}: start one with `veriregime prover`")
         app.pipeline.prove_next()
         time.sleep(_ASK_AGAIN_S)
 

@@ -102,7 +102,7 @@ class Service:
 
     def _prove(self, number: int) -> None:
         if number >= self._app.prover.slots:  # a cluster grows and shrinks
-            self._wait(self._work)
+            self._stopping.wait(_IDLE_S)  # not for work: the call to it is for those who can take it
             return
         outcome = self._app.pipeline.prove_next()
         if outcome is ProveOutcome.PROVED:

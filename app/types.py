@@ -291,6 +291,7 @@ class AttemptOutcome(StrEnum):
     TIMED_OUT = "timed-out"
     OUT_OF_MEMORY = "out-of-memory"
     DIED = "died"
+    UNAVAILABLE = "unavailable"
     ERROR = "error"
     SHED = "shed"
 

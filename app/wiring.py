@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 Market = Literal["live", "simulated", "recorded"]
 _LEASE_MARGIN_S = 5
+_CLUSTER_LEASE_MARGIN_S = 30
+"""An order may wait within the cluster before its time counts, and its proof is checked here afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def application(
                 prover,
                 clock,
                 metrics,
-                proving_policy(settings, chain),
+                proving_policy(settings, chain, prover.patience_s),
                 Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
             ),
             submissions=SubmitStep(database, clock, metrics, chain),
@@ -137,12 +139,16 @@ def _cluster(settings: Settings, pool: ProverPool, stack: ExitStack) -> Prover:
     return CheckedProver(cluster, pool)
 
 
-def proving_policy(settings: Settings, chain: ChainTarget | None) -> ProvingPolicy:
-    """On a chain that has no verifier for proofs of several windows, each window is proved alone."""
+def proving_policy(settings: Settings, chain: ChainTarget | None, patience_s: float) -> ProvingPolicy:
+    """On a chain that has no verifier for proofs of several windows, each window is proved alone.
+
+    ``patience_s`` is the prover's: the lease outlasts it.
+    """
     lonely = chain is not None and chain.batch_verifier is None
+    margin_s = _LEASE_MARGIN_S if settings.prover == "local" else _CLUSTER_LEASE_MARGIN_S
     return ProvingPolicy(
         owner=f"{socket.gethostname()}:{os.getpid()}",
-        lease_ms=round((settings.proof_time_limit_s + _LEASE_MARGIN_S) * 1000),
+        lease_ms=round((patience_s + _LEASE_MARGIN_S) * 1000),
         max_attempts=settings.proof_attempts,
         batching="off" if lonely else settings.batching,
         saves_gas=chain is not None,

@@ -138,6 +138,8 @@ def circom_source(weights: IntegerWeights) -> str:
         inputs=inputs,
         units=units,
         outputs=weights.output.shape[1],
+        input_bits=INPUT_BITS,
+        per_word=INPUTS_PER_WORD,
         relu_bits=RELU_BITS,
         hidden=_literal(weights.hidden.T),
         hidden_bias=_literal(weights.hidden_bias << INPUT_SCALE),
@@ -271,30 +273,28 @@ template Relu(bits) {
     y <== x * digits.out[bits - 1];
 }
 
-// Poseidon takes 16 numbers at most: the first hash takes 16, every further one its predecessor and up to 15.
-template Binding(n) {
+// Poseidon takes a field element for the price of every bit that it holds, so values are packed: each, shifted to
+// unsigned, is `bits` digits of a word. A value out of [-2^(bits-1), 2^(bits-1)) has no witness, and a word is below the
+// field's order, so no other values make the same words.
+template Binding(n, bits, per_word) {
     signal input values[n];
     signal output hash;
-    var hashes = n > 16 ? (n - 2) \\ 15 + 1 : 1;
-    component chain[hashes];
-    var taken = 0;
-    for (var i = 0; i < hashes; i++) {
-        var carried = i > 0 ? 1 : 0;
-        var fresh = n - taken < 16 - carried ? n - taken : 16 - carried;
-        chain[i] = Poseidon(carried + fresh);
-        if (carried == 1) {
-            chain[i].inputs[0] <== chain[i - 1].out;
+    var words = (n + per_word - 1) \\ per_word;
+    var offset = 1 << (bits - 1);
+    component digits[n];
+    component poseidon = Poseidon(words);
+    for (var word = 0; word < words; word++) {
+        var packed = 0;
+        for (var i = word * per_word; i < n && i < (word + 1) * per_word; i++) {
+            digits[i] = Num2Bits(bits);
+            digits[i].in <== values[i] + offset;
+            packed += (values[i] + offset) * (1 << (bits * (i - word * per_word)));
         }
-        for (var j = 0; j < fresh; j++) {
-            chain[i].inputs[carried + j] <== values[taken + j];
-        }
-        taken += fresh;
+        poseidon.inputs[word] <== packed;
     }
-    hash <== chain[hashes - 1].out;
+    hash <== poseidon.out;
 }
 
-// The inputs have no range checks of their own: the hash binds them, and whoever knows them compares, exactly as with
-// the commitment of the halo2 circuit.
 template Student() {
     signal input observation[$inputs];
     signal output binding;
@@ -305,7 +305,7 @@ template Student() {
     var output_weights[$outputs][$units] = $output;
     var output_bias[$outputs] = $output_bias;
 
-    component bound = Binding($inputs);
+    component bound = Binding($inputs, $input_bits, $per_word);
     bound.values <== observation;
     binding <== bound.hash;
 

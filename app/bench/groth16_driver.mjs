@@ -14,7 +14,7 @@ const [contractsDir, command, ...rest] = process.argv.slice(2);
 const packages = createRequire(join(resolve(contractsDir), "package.json"));
 const snarkjs = packages("snarkjs");
 
-// V8 compiles the busiest code anew during the first proofs, the third and fourth of which take up to twice as long.
+// The third and fourth proof of a process took up to twice as long as later ones, presumably while V8 optimises.
 const WARM_UPS = 4;
 
 const silent = () => {};

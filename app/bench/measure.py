@@ -144,7 +144,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _srs(folder: Path, logrows: int, say: Say) -> Path:
-    """A string whose secret this machine knew: good enough to measure with. Kept, as a large one takes half a minute."""
+    """A string whose secret this machine knew, good enough to measure with. Kept: a large one takes half a minute."""
     path = folder / f"trial-k{logrows}.srs"
     if not path.is_file():
         say(f"making a trial SRS for 2^{logrows} rows")

@@ -1,4 +1,4 @@
-"""The networks that ``veriregime bench proving`` compares, each under settings that are written down here with reasons."""
+"""The networks that ``veriregime bench proving`` compares, and the settings of each with the reasons."""
 
 from __future__ import annotations
 

@@ -21,6 +21,19 @@ PROVING_COLUMNS: Mapping[str, Cell] = {
     "calldata B": lambda row: f"{row['calldata_bytes']:,}",
     "verify gas": lambda row: f"{row['verify_gas']:,}",
 }
+CIRCUIT_COLUMNS: Mapping[str, Cell] = {
+    "candidate": lambda row: str(row["name"]),
+    "rows": lambda row: f"{row['rows']:,}",
+    "k": lambda row: str(row["logrows"]),
+    "prove s": PROVING_COLUMNS["prove s"],
+    "peak MiB": PROVING_COLUMNS["peak MiB"],
+    "proof B": PROVING_COLUMNS["proof B"],
+    "calldata B": PROVING_COLUMNS["calldata B"],
+    "verify gas": PROVING_COLUMNS["verify gas"],
+    "same class": lambda row: f"{row['same_class']:.1%}",
+    "off by": lambda row: f"{row['largest_difference']:.1e}",
+    "objections": lambda row: "; ".join(row["objections"]) or "none",
+}
 
 
 def seconds(value: float) -> str:
@@ -30,7 +43,7 @@ def seconds(value: float) -> str:
 
 def proving_table(document: Mapping[str, Any]) -> str:
     """The document of `bench_proving` for people: table, remarks, what follows from them."""
-    rows, machine = document["rows"], document["machine"]
+    rows = document["rows"]
     cells = [_cells(row, PROVING_COLUMNS) for row in rows]
     notes = [f"{row['name']}: {row['title']}; {row['note']}" for row in rows if row["note"]]
     said = [
@@ -44,12 +57,42 @@ def proving_table(document: Mapping[str, Any]) -> str:
         for name, value in document["compared"].items()
         if value is not None
     ]
-    where = (
+    parts = [aligned(list(PROVING_COLUMNS), cells), "\n".join(notes + said), "\n".join(ratios), _where(document)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def circuit_table(document: Mapping[str, Any], *, as_markdown: bool = False) -> str:
+    """The document of `search_circuits` for people, or for a file."""
+    rows = [_cells(row, CIRCUIT_COLUMNS) for row in document["candidates"]]
+    failed = [f"{row['name']}: {row['failure']}" for row in document["candidates"] if row["failure"]]
+    table = (markdown if as_markdown else aligned)(list(CIRCUIT_COLUMNS), rows)
+    subject = (
+        f"{document['joint_windows']} windows in a proof" if document["joint_windows"] > 1 else "a window in a proof"
+    )
+    told = (
+        f"{subject.capitalize()}; every proof verified, the last one by its contract. Class and outputs of the circuit "
+        f"beside the float network's on {document['windows']} windows of the {document['market']} market."
+    )
+    return "\n\n".join(part for part in (told, table, "\n".join(failed), _verdict(document), _where(document)) if part)
+
+
+def _verdict(document: Mapping[str, Any]) -> str:
+    choice = document["choice"]
+    if choice is None:
+        return "Nothing can be picked."
+    standing = {
+        True: "The released settings are the pick, or as fast within the noise.",
+        False: "The released settings are slower than that.",
+    }[choice["released_is_as_good"]]
+    return f"Picked: {choice['picked']}, as {choice['reason']}. {standing}"
+
+
+def _where(document: Mapping[str, Any]) -> str:
+    machine = document["machine"]
+    return (
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_mib'] / 1024:.0f} GiB, "
         f"Python {machine['python']}, ezkl {machine['ezkl']}"
     )
-    parts = [aligned(list(PROVING_COLUMNS), cells), "\n".join(notes + said), "\n".join(ratios), where]
-    return "\n\n".join(part for part in parts if part)
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

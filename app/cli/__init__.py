@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 
 from app import __version__, logs
+from app.cli.alarms import alarms
 from app.cli.bench import bench
 from app.cli.keys import keys
 from app.cli.prover import prover
@@ -45,6 +46,7 @@ cli.add_typer(train, name="train")
 cli.add_typer(bench, name="bench")
 cli.add_typer(srs, name="srs")
 cli.add_typer(keys, name="keys")
+cli.add_typer(alarms, name="alarms")
 cli.command()(evaluate)
 cli.command()(prover)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from app.cli.training import JsonFlag, print_json
-from app.errors import BadInput
+from app.errors import BadInput, Misconfigured
 from app.inference.release import ReleasedModel
 from app.settings import Settings
 
 bench = typer.Typer(help="What proving costs, measured here and now.", no_args_is_help=True)
+
+_DIFFERENT_WINDOWS = 50
 
 Model = Annotated[str | None, typer.Option(help="A released model's name; the only one by default.")]
 
@@ -25,7 +29,7 @@ def proving(
     model: Model = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Every kind of proof in one table, from the original network to ten feeds at once. Exit code 1 when a row failed."""
+    """Every kind of proof in one table, from the original network to ten feeds. Exit code 1 when a row failed."""
     from app.bench.proving import bench_proving, chosen_rows, has_failed
     from app.bench.table import proving_table
 
@@ -45,6 +49,136 @@ def proving(
         print(proving_table(document))
     if any(has_failed(row) for row in document["rows"]):
         raise typer.Exit(1)
+
+
+@bench.command()
+def circuit(
+    ten: Annotated[bool, typer.Option("--ten", help="The circuit for ten windows instead of one.")] = False,
+    windows: Annotated[int, typer.Option(min=10, help="To compare circuit and float network on.")] = 100,
+    candles: Annotated[Path | None, typer.Option(help="Windows of this file instead of a simulated market.")] = None,
+    only: Annotated[str | None, typer.Option(help="Some candidates beside the released one, comma separated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the table here, as Markdown.")] = None,
+    model: Model = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Search the circuit's settings: what each costs, how far it agrees, which is picked and why (`train` extra)."""
+    from app.bench.candidates import chosen, joint_candidates, single_candidates
+    from app.bench.search import search_circuits
+    from app.bench.table import circuit_table
+    from app.training.circuit import JOINT
+
+    settings = Settings()
+    candidates = chosen(joint_candidates() if ten else single_candidates(), names(only))
+    document = search_circuits(
+        released(settings, model),
+        candidates,
+        joint=JOINT.windows if ten else 1,
+        windows=windows,
+        candles=candles,
+        contracts_dir=settings.contracts_dir,
+        cache_dir=settings.var_dir / "bench",
+    )
+    if out is not None:
+        write_text(out, circuit_table(document, as_markdown=True) + "\n")
+    if as_json:
+        print_json(document)
+    else:
+        print(circuit_table(document))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Raises `Misconfigured` where the file cannot be written."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be written: {error.strerror}") from error
+
+
+@bench.command()
+def pool(
+    proofs: Annotated[int, typer.Option(min=10, help="Proofs in a row, for each number of workers.")] = 500,
+    workers: Annotated[str, typer.Option(help="Numbers of workers, comma separated.")] = "1,2",
+    model: Model = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Proofs back to back through the pool: lost ones, throughput, memory. Exit code 1 when one was lost."""
+    from app.bench.inputs import market_windows
+    from app.bench.sustained import as_text, bench_pool
+    from app.bench.watching import watched
+    from app.features.variation import VariationSpec
+    from app.wiring import limits
+
+    settings = Settings()
+    judged = released(settings, model)
+    spec = VariationSpec.from_manifest(judged.manifest["observation"])
+    observations = market_windows(spec, _DIFFERENT_WINDOWS).at_scale(spec.input_scale).tolist()
+    with watched("bench pool") as say:
+        found = bench_pool(
+            lambda made: made.serving_keys(settings.var_dir, judged.circuit, settings.trusted_srs),
+            observations,
+            limits(settings),
+            proofs=proofs,
+            workers=_numbers(workers),
+            say=lambda count: lambda step: say(f"{count} worker(s), {step}"),
+        )
+    _show(found, as_json, as_text)
+    if any(run["lost"] for run in found["runs"]):
+        raise typer.Exit(1)
+
+
+@bench.command()
+def serving(
+    ticks: Annotated[int, typer.Option(min=1, help="Windows to wait for.")] = 60,
+    speed: Annotated[float, typer.Option(min=0.1, max=60, help="How much faster than real time the market runs.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """From the end of a minute to its proved forecast over HTTP, in the whole demo."""
+    from app.bench.serving import as_text, bench_serving
+    from app.bench.watching import watched
+
+    with watched("bench serving") as say:
+        found = bench_serving(Settings(), ticks=ticks, speed=speed, say=say)
+    _show(found, as_json, as_text)
+    if found["ticks"] < ticks:
+        raise typer.Exit(1)
+
+
+@bench.command()
+def agreement(
+    candles: Annotated[Path, typer.Option(help="One-minute candles, .parquet or .csv.")],
+    windows: Annotated[int, typer.Option(min=10, help="Windows, evenly over the file.")] = 10_000,
+    model: Model = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Float network against real witnesses of the circuit: same regime, same accuracy?"""
+    from app.bench.agreement import as_text, bench_agreement
+    from app.bench.watching import watched
+    from app.proving.cores import usable_cores
+    from app.wiring import open_pool
+
+    settings = Settings()
+    judged = released(settings, model)
+    with watched("bench agreement") as say, open_pool(settings, usable_cores()) as provers:
+        keys = provers.serving_keys(settings.var_dir, judged.circuit, settings.trusted_srs)
+        found = bench_agreement(judged, keys, provers, candles, windows, say)
+    _show(found, as_json, as_text)
+
+
+def _show(found: dict[str, Any], as_json: bool, as_text: Callable[[dict[str, Any]], str]) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        print(as_text(found))
+
+
+def _numbers(option: str) -> list[int]:
+    try:
+        found = [int(part) for part in option.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(1 <= number <= 64 for number in found):
+        raise BadInput(f"--workers {option!r}: numbers from 1 to 64, comma separated")
+    return found
 
 
 def names(option: str | None) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from app.errors import ProofRejected
@@ -13,6 +14,9 @@ from app.types import Keys, Proof
 class RemoteProver(Protocol):
     @property
     def slots(self) -> int: ...
+
+    @property
+    def patience_s(self) -> float: ...
 
     def prove(self, keys: Keys, observation: Sequence[int]) -> Proof: ...
 
@@ -30,6 +34,11 @@ class CheckedProver:
     def slots(self) -> int:
         return self._remote.slots
 
+    @property
+    def patience_s(self) -> float:
+        """`prove` has returned or raised by then: after the cluster, our own two checks."""
+        return self._remote.patience_s + 2 * self._own.patience_s
+
     def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
         """Raises `ProofRejected` for a proof that does not verify, of other inputs, or under other keys."""
         proof = self._remote.prove(keys, observation)
@@ -39,7 +48,7 @@ class CheckedProver:
             raise ProofRejected()
         if not proof.commitment == proof.proof[: len(proof.commitment)] == self._own.commit(keys, observation):
             raise ProofRejected("the proof commits to other inputs than the observation")
-        return proof
+        return replace(proof, members=(), slot=0)  # who is proved together is for us to say
 
     def stop(self) -> None:
         self._remote.stop()

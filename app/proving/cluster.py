@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import threading
 import time
@@ -105,6 +106,7 @@ class ClusterProver:
         self._address = address
         self._patience_s = time_limit_s + _MARGIN_S
         self._client: Any = None
+        self._trouble = ""
         self._roster = Roster()
         self._guard = threading.Lock()
         self._stopped = False
@@ -116,7 +118,8 @@ class ClusterProver:
         self._thread.start()
         if not self._connected.wait(_CONNECT_LIMIT_S):
             self.stop()
-            raise ProverUnavailable(f"no Dask scheduler answers at {address}: start one with `dask scheduler`")
+            why = f" ({self._trouble})" if self._trouble else ""
+            raise ProverUnavailable(f"no Dask scheduler answers at {address}{why}: start one with `dask scheduler`")
 
     @property
     def slots(self) -> int:
@@ -167,20 +170,27 @@ class ClusterProver:
     # The connection
 
     async def _keep_connected(self) -> None:
-        said = ""
         while True:
             try:
-                async with Client(
-                    self._address, asynchronous=True, set_as_default=False, timeout=_CONNECT_LIMIT_S
-                ) as self._client:
-                    await self._watch(self._client)
+                await self._connect()
             except Exception as error:  # noqa: BLE001  whatever it is, the next connection may fare better
-                if said != (said := str(error)):
+                if self._trouble != str(error):
                     log.warning("cluster %s: %s", self._address, error)
-            finally:
-                self._client = None
-                self._roster.update({}, time.monotonic())
+                self._trouble = str(error)
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _connect(self) -> None:
+        """One connection, to its end."""
+        client = Client(self._address, asynchronous=True, set_as_default=False, timeout=_CONNECT_LIMIT_S)
+        try:
+            await client
+            self._client = client
+            await self._watch(client)
+        finally:
+            self._client = None
+            self._roster.update({}, time.monotonic())
+            with contextlib.suppress(OSError, TimeoutError):  # its `async with` would leave it open when cancelled
+                await client.close(timeout=_ANSWER_LIMIT_S)
 
     async def _watch(self, client: Any) -> None:
         """Until Dask's client gives up; it connects again by itself for as long as the time limit it was made with."""

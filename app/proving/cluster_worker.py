@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from app.errors import OracleError, ProvingFailed, ToolMissing
+from app.errors import Misconfigured, OracleError, ProvingFailed, ToolMissing
 from app.proving.pool import ProverPool
 from app.types import Circuit, Keys, Proof
 
@@ -40,7 +40,7 @@ RESOURCE = "prover"
 _MAKER = "veriregime-prover"
 _PATHS = ("compiled", "settings")
 _SAY_WAITING_AFTER_S = 2.0
-_AGAIN_S = 1.0
+_AGAIN_S = 2.0
 _LEAVE_LIMIT_S = 3.0
 
 
@@ -228,8 +228,8 @@ def quieten_dask(level: int = logging.WARNING) -> None:
 async def work(scheduler: str, maker: ProofMaker, *, name: str, say: Callable[[str], None]) -> None:
     """Prove for ``scheduler`` until SIGTERM or SIGINT; wait for it while it is not there.
 
-    A Dask worker does not outlive the connection to its scheduler, so each connection gets a new one. What `maker`
-    has built stays.
+    A Dask worker does not outlive the connection to its scheduler, so each connection gets a new one. What ``maker``
+    has built stays. Raises `Misconfigured` for TLS without certificates.
     """
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -247,7 +247,10 @@ async def work(scheduler: str, maker: ProofMaker, *, name: str, say: Callable[[s
         try:
             await _serve(worker, scheduler, stopped, say)
         except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-            say(f"{scheduler} does not take this prover: {error.__cause__ or error}")
+            reason = f"{scheduler} does not take this prover: {error.__cause__ or error}"
+            if isinstance(error.__cause__, TypeError):  # how Dask reports TLS without certificates
+                raise Misconfigured(reason) from error
+            say(reason)
         finally:
             await _leave(worker)
         await asyncio.wait({stopped}, timeout=_AGAIN_S)

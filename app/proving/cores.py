@@ -19,5 +19,5 @@ def usable_cores(limit: Path = _CGROUP_LIMIT) -> int:
     try:
         quota, period = limit.read_text().split()
         return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):  # no such file, or "max": no quota
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max": no quota
         return cores

@@ -71,6 +71,11 @@ class ProverPool:
         """Proofs that can be made at once."""
         return len(self._workers)
 
+    @property
+    def patience_s(self) -> float:
+        """The time limit of a proof: `prove` has returned or raised by then."""
+        return self._limits.time_s
+
     def process_ids(self) -> list[int]:
         return [worker.pid for worker in self._workers]
 
@@ -147,11 +152,12 @@ class _Worker:
         return answer
 
     def stop(self) -> None:
+        """Only kills: the pipe is left to the thread that may be waiting on it, which finds it at its end."""
         with self._guard:
             self._stopped = True
-            self._process.end()
+            self._process.kill()
             if self._successor is not None:
-                self._successor.end()
+                self._successor.kill()
 
     def _retire_when_due(self) -> None:
         """A fresh process starts beside an old one and takes its place once it is warm, so that no proof waits."""
@@ -162,7 +168,14 @@ class _Worker:
                 return
             if self._successor is None:
                 self._successor = _Process(self._threads)
-            elif self._successor.is_warm():
+                return
+            try:
+                warm = self._successor.is_warm()
+            except (EOFError, OSError):  # it died before it took over: the old one goes on, the next call starts another
+                self._successor.end()
+                self._successor = None
+                return
+            if warm:
                 self._process.end()
                 self._process, self._successor, self._calls = self._successor, None, 0
 
@@ -212,9 +225,12 @@ class _Process:
         self._wait(give_up, limit_s, memory_limit)
         return self._pipe.recv()
 
-    def end(self) -> int:
+    def kill(self) -> int:
         self._process.kill()
-        code = self._process.wait()
+        return self._process.wait()
+
+    def end(self) -> int:
+        code = self.kill()
         self._pipe.close()
         return code
 

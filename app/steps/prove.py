@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from app.clock import Clock, wall_ms
-from app.errors import OutputsDisagree, ProofTimedOut, ProverDied, ProverOutOfMemory, ProvingFailed
+from app.errors import OutputsDisagree, ProofTimedOut, ProverDied, ProverOutOfMemory, ProverUnavailable, ProvingFailed
 from app.inference.network import dequantise, disagreement, forecast_from
 from app.metrics import Metrics
 from app.steps.backlog import Backlog
@@ -35,6 +35,7 @@ _OUTCOMES: tuple[tuple[type[ProvingFailed], AttemptOutcome], ...] = (
     (ProofTimedOut, AttemptOutcome.TIMED_OUT),
     (ProverOutOfMemory, AttemptOutcome.OUT_OF_MEMORY),
     (ProverDied, AttemptOutcome.DIED),
+    (ProverUnavailable, AttemptOutcome.UNAVAILABLE),
 )
 
 
@@ -44,6 +45,10 @@ class Prover(Protocol):
     @property
     def slots(self) -> int:
         """Proofs that can be made at once now."""
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds within which `prove` has returned or raised."""
 
     def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
         """A verified proof; blocks. Raises `ProvingFailed`."""
@@ -99,6 +104,8 @@ class ProofStep:
 
     def next(self) -> ProveOutcome:
         """Prove the newest window that waits, or the newest of several feeds together."""
+        if self._prover.slots == 0:  # a cluster without workers: the jobs wait for them
+            return ProveOutcome.IDLE
         self._shed_when_due()
         jobs = self._lease()
         if not isinstance(jobs, list):
@@ -205,10 +212,12 @@ class ProofStep:
         return ProveOutcome.PROVED
 
     def _hand_back(self, jobs: list[ProofJob], error: ProvingFailed) -> None:
+        """For another attempt; one that never reached a prover does not count."""
+        tried = not isinstance(error, ProverUnavailable)
         with self._database.unit_of_work() as store:
             for job in jobs:
                 log.warning("%s at %s, attempt %d: %s", job.feed, iso(job.window_end_ms), job.attempt, error)
-                if store.jobs.retry(job.prediction_id, self._policy.owner, str(error), wall_ms()):
+                if store.jobs.retry(job.prediction_id, self._policy.owner, str(error), wall_ms(), counts=tried):
                     store.attempts.add(self._attempt(job, len(jobs), error=error))
 
     def _attempt(

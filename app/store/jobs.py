@@ -125,10 +125,17 @@ class ProofJobs:
         )
         return True
 
-    def retry(self, prediction_id: PredictionId, owner: str, reason: str, now_ms: int) -> bool:
-        """Hand the job back for another attempt after a pause."""
+    def retry(self, prediction_id: PredictionId, owner: str, reason: str, now_ms: int, *, counts: bool = True) -> bool:
+        """Hand the job back for another attempt after a pause; ``counts`` is whether this one was an attempt."""
         next_ms = now_ms + _RETRY_PAUSE_MS
-        back = {"state": JobState.QUEUED, "last_error": reason, "wait_until_ms": next_ms, "queued_at_ms": next_ms}
+        back: dict[str, object] = {
+            "state": JobState.QUEUED,
+            "last_error": reason,
+            "wait_until_ms": next_ms,
+            "queued_at_ms": next_ms,
+        }
+        if not counts:
+            back["attempts"] = proof_jobs.c.attempts - 1
         if not self._close(prediction_id, owner, **back):
             return False
         set_status(self._connection, prediction_id, Status.PREDICTED)

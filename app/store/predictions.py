@@ -95,9 +95,12 @@ class Predictions:
 
     def proved_with(self, prediction_id: PredictionId) -> list[PredictionId]:
         """The predictions whose windows its proof proves, itself among them, of those that were recorded."""
-        shared = sa.select(proofs.c.members).where(proofs.c.prediction_id == prediction_id)
-        together = [prediction_id, *(self._connection.execute(shared).scalar_one() or ())]
-        recorded = sa.select(proofs.c.prediction_id).where(proofs.c.prediction_id.in_(together))
+        shared = sa.select(proofs.c.members, proofs.c.proof).where(proofs.c.prediction_id == prediction_id)
+        members, proof = self._connection.execute(shared).one()
+        # A member whose lease was lost may have been proved again, alone: its row holds another proof.
+        recorded = sa.select(proofs.c.prediction_id).where(
+            proofs.c.prediction_id.in_([prediction_id, *(members or ())]), proofs.c.proof == proof
+        )
         return sorted(self._connection.execute(recorded).scalars())
 
     def prove_seconds(self, prediction_ids: Sequence[str]) -> dict[str, float]:

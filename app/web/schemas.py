@@ -48,7 +48,7 @@ class AttemptOut(BaseModel):
     """One try at a proof; seconds as far as it came."""
 
     attempt: int
-    outcome: Literal["proved", "disagreed", "timed-out", "out-of-memory", "died", "error", "shed"]
+    outcome: Literal["proved", "disagreed", "timed-out", "out-of-memory", "died", "unavailable", "error", "shed"]
     reason: str | None
     prover: str
     windows: int = Field(description="how many were proved together")

@@ -54,6 +54,7 @@ class Site:
             free.bind(("127.0.0.1", 0))
             self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
         self._ends = ExitStack()
+        self._logs: dict[int, str] = {}
         self._names = (f"prover-{number}" for number in count(1))
 
     def close(self) -> None:
@@ -68,6 +69,7 @@ class Site:
         )
 
     def start_prover(self, var: str = "var", **settings: str) -> subprocess.Popen[bytes]:
+        """Named prover-1, prover-2 and so on."""
         name = next(self._names)
         return self._start(
             [str(VERIREGIME), "prover", self.address, "--name", name],
@@ -75,6 +77,9 @@ class Site:
             VERIREGIME_VAR_DIR=str(self.folder / var),
             **settings,
         )
+
+    def is_connected(self, prover: subprocess.Popen[bytes]) -> bool:
+        return " at once for " in self.said(self._logs[prover.pid])
 
     def said(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
@@ -91,6 +96,7 @@ class Site:
                 stderr=output,
                 start_new_session=True,
             )
+        self._logs[process.pid] = log
         self._ends.callback(process.wait)
         self._ends.callback(process.kill)
         return process
@@ -343,12 +349,18 @@ class ThreeProvers:
         while not self._done.wait(0.2):
             if self._die.is_set() and time.monotonic() > next_kill:
                 next_kill = time.monotonic() + KILL_EVERY_S
-                dice.choice(self._running).kill()
-                self.killed += 1
+                self._kill_one(dice)
             self._running = [
                 process if process.poll() is None else self._site.start_prover(f"var-{place}")
                 for place, process in enumerate(self._running)
             ]
+
+    def _kill_one(self, dice: random.Random) -> None:
+        """One that is at work: there are as many orders under way as provers."""
+        at_work = [process for process in self._running if self._site.is_connected(process)]
+        if at_work:
+            dice.choice(at_work).kill()
+            self.killed += 1
 
 
 def store_windows(

@@ -1,120 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from app.clock import Clock
 from app.errors import ProofRejected, ProofTimedOut, ProverDied, ProvingFailed
 from app.inference.network import dequantise, forecast_from
 from app.inference.release import ReleasedModel
 from app.metrics import Metrics
-from app.steps.backlog import Backlog
 from app.steps.prove import ProofStep, ProveOutcome, ProvingPolicy
 from app.steps.served import ServedFeed
 from app.store.database import Database
-from app.types import Keys, ModelId, Prediction, Proof, Regime, Status
+from app.types import ModelId, Prediction, Proof, Regime, Status
 
 NETWORK_OUTPUTS = (0.25, 0.25, -1.0)
-POLICY = ProvingPolicy(owner="host:1", lease_ms=35_000, max_attempts=3)
 Predict = Callable[..., Prediction]
-
-
-class ScriptedPool:
-    """Answers every proof with what it holds; the real pool has tests of its own."""
-
-    def __init__(self, answer: Proof | Exception) -> None:
-        self.answer = answer
-        self.asked: list[tuple[Keys, tuple[int, ...]]] = []
-        self.meanwhile: Callable[[], object] = lambda: None
-
-    @property
-    def slots(self) -> int:
-        return 1
-
-    def stop(self) -> None:
-        pass
-
-    def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
-        self.asked.append((keys, tuple(observation)))
-        self.meanwhile()
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-@pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The wall clock that leases go by: its one item is the time."""
-    now = [1_000_000]
-    monkeypatch.setattr("app.steps.prove.wall_ms", lambda: now[0])
-    return now
-
-
-@pytest.fixture
-def predict(sqlite_database: Database, make_prediction: Predict, model: ReleasedModel) -> Predict:
-    """Store a prediction whose network says low, on a tie."""
-
-    def store_one(**fields: object) -> Prediction:
-        template = {"model_id": model.model_id, "network_outputs": NETWORK_OUTPUTS}
-        made = make_prediction(**(template | fields))
-        with sqlite_database.unit_of_work() as store:
-            assert store.predictions.add(made)
-        return made
-
-    return store_one
-
-
-@pytest.fixture
-def proof_off_by(make_proof: Callable[..., Proof], model: ReleasedModel) -> Callable[[float], Proof]:
-    """A proof whose logit of high lies so many tolerances above what the network said."""
-
-    def make(tolerances: float) -> Proof:
-        low, high, ln_vol = NETWORK_OUTPUTS
-        circuit = (low, high + tolerances * model.tolerance[1], ln_vol)
-        return make_proof(instances=tuple(round(value * 2**model.output_scale) for value in circuit))
-
-    return make
-
-
-@pytest.fixture
-def pool(proof_off_by: Callable[[float], Proof]) -> ScriptedPool:
-    return ScriptedPool(proof_off_by(0.5))
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-def served(serve: Callable[..., ServedFeed]) -> ServedFeed:
-    return serve()
-
-
-@pytest.fixture
-def step(
-    sqlite_database: Database,
-    served: ServedFeed,
-    pool: ScriptedPool,
-    metrics: Metrics,
-    wall: list[int],
-    window_end_ms: int,
-) -> ProofStep:
-    clock = Clock(market_start_ms=window_end_ms + 1_500, speed=0)
-    backlog = Backlog(catch_up_s=600, arrivals_per_s=1 / 60, windows_at_once=1)
-    return ProofStep({"btc-usdt-4h": served}, sqlite_database, pool, clock, metrics, POLICY, backlog)
-
-
-@pytest.fixture
-def taken_over(sqlite_database: Database, wall: list[int]) -> Callable[[], None]:
-    """Another prover leases what waits or has lapsed, as it would after the lease's end."""
-
-    def take_over() -> None:
-        with sqlite_database.unit_of_work() as store:
-            assert store.jobs.lease("other:2", wall[0] + POLICY.lease_ms, POLICY.lease_ms, POLICY.max_attempts)
-
-    return take_over
+ScriptedPool = Any
 
 
 def stored(database: Database, prediction: Prediction) -> Prediction:
@@ -250,16 +152,21 @@ def test_next__proving_fails__is_tried_again_after_a_pause(
 
 
 def test_next__proving_fails_every_time__fails_with_the_reason(
-    step: ProofStep, pool: ScriptedPool, predict: Predict, sqlite_database: Database, wall: list[int]
+    step: ProofStep,
+    pool: ScriptedPool,
+    predict: Predict,
+    sqlite_database: Database,
+    policy: ProvingPolicy,
+    wall: list[int],
 ) -> None:
     pool.answer = ProofTimedOut("killed after 30 s")
     made = predict()
-    for _ in range(POLICY.max_attempts + 1):
+    for _ in range(policy.max_attempts + 1):
         step.next()
         wall[0] += 1_000
     found = stored(sqlite_database, made)
     assert (found.status, found.failure) == (Status.FAILED, "given up after 3 attempts: killed after 30 s")
-    assert len(pool.asked) == POLICY.max_attempts
+    assert len(pool.asked) == policy.max_attempts
 
 
 def test_next__lease_taken_over_meanwhile__is_lost_and_records_nothing(
@@ -291,7 +198,12 @@ def test_next__model_not_served_here__is_left_to_a_process_that_serves_it(
 
 
 def test_next__unexpected_error__comes_out_and_leaves_the_lease_to_lapse(
-    step: ProofStep, pool: ScriptedPool, proof_off_by: Callable[[float], Proof], predict: Predict, wall: list[int]
+    step: ProofStep,
+    pool: ScriptedPool,
+    proof_off_by: Callable[[float], Proof],
+    predict: Predict,
+    policy: ProvingPolicy,
+    wall: list[int],
 ) -> None:
     pool.answer = MemoryError()
     predict()
@@ -299,18 +211,23 @@ def test_next__unexpected_error__comes_out_and_leaves_the_lease_to_lapse(
         step.next()
     pool.answer = proof_off_by(0)
     before = step.next()
-    wall[0] += POLICY.lease_ms
+    wall[0] += policy.lease_ms
     assert (before, step.next()) == (ProveOutcome.IDLE, ProveOutcome.PROVED)
 
 
 def test_free_jobs_of_the_dead__frees_theirs_and_nobody_elses(
-    step: ProofStep, predict: Predict, sqlite_database: Database, wall: list[int], window_end_ms: int
+    step: ProofStep,
+    predict: Predict,
+    sqlite_database: Database,
+    policy: ProvingPolicy,
+    wall: list[int],
+    window_end_ms: int,
 ) -> None:
     for minute in range(2):
         predict(window_end_ms=window_end_ms + 60_000 * minute)
     with sqlite_database.unit_of_work() as store:
         for owner in ("dead", "alive"):
-            store.jobs.lease(owner, wall[0], POLICY.lease_ms, POLICY.max_attempts)
+            store.jobs.lease(owner, wall[0], policy.lease_ms, policy.max_attempts)
     step.free_jobs_of_the_dead(lambda owner: owner == "alive")
     with sqlite_database.unit_of_work(write=False) as store:
         assert store.jobs.owners() == ["alive"]

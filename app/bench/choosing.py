@@ -1,0 +1,75 @@
+"""Which candidate the circuit search picks: a rule on figures alone, so that everybody can apply it to the table.
+
+Among the circuits that agree with the float network, hold every input, bind their inputs and cost no more gas than
+agreed, the one that proves fastest; what is as fast within the noise of a measurement is decided by gas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+LEAST_AGREEMENT = 0.995
+MOST_GAS = 430_000
+"""Of one transaction with a single window's proof."""
+MOST_GAS_PER_WINDOW = 65_000
+"""With ten windows in it."""
+TIE = 1.05
+"""Medians closer than this are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the rule looks at. ``gas_limit`` is what a transaction may cost."""
+
+    name: str
+    prove_s: float
+    verify_gas: int
+    agreement: float
+    binds_inputs: bool
+    holds_every_input: bool
+    deployable: bool
+    gas_limit: int = MOST_GAS
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    picked: str
+    reason: str
+    released_is_as_good: bool
+    """The released circuit is the picked one, or proves as fast within the noise."""
+
+
+def objections(candidate: Measured) -> list[str]:
+    """Why a candidate cannot be picked; nothing when it can."""
+    found = {
+        f"agreement {candidate.agreement:.1%} is below {LEAST_AGREEMENT:.1%}": candidate.agreement < LEAST_AGREEMENT,
+        "some inputs could not be proved": not candidate.holds_every_input,
+        "inputs are not bound": not candidate.binds_inputs,
+        f"gas is above {candidate.gas_limit:,}": candidate.verify_gas > candidate.gas_limit,
+        "the verifier is too large to deploy": not candidate.deployable,
+    }
+    return [objection for objection, holds in found.items() if holds]
+
+
+def near_fastest(candidates: Iterable[Measured], within: float) -> list[Measured]:
+    """Those that could be picked and take at most ``within`` times as long as the fastest of them."""
+    eligible = [candidate for candidate in candidates if not objections(candidate)]
+    least = min((candidate.prove_s for candidate in eligible), default=0.0)
+    return [candidate for candidate in eligible if candidate.prove_s <= within * least]
+
+
+def choose(candidates: Sequence[Measured], released: str) -> Choice | None:
+    """The pick and why; none when nothing can be picked."""
+    tied = near_fastest(candidates, TIE)
+    if not tied:
+        return None
+    best = min(tied, key=lambda candidate: (candidate.verify_gas, candidate.prove_s))
+    fastest = min(tied, key=lambda candidate: candidate.prove_s)
+    reason = f"{best.prove_s:.3f} s a proof is the least among those that can be picked"
+    if best is not fastest:
+        reason = (
+            f"{best.prove_s:.3f} s a proof is within {TIE - 1:.0%} of the least, "
+            f"{fastest.prove_s:.3f} s of {fastest.name}, and costs {best.verify_gas:,} gas, not {fastest.verify_gas:,}"
+        )
+    return Choice(best.name, reason, any(candidate.name == released for candidate in tied))
