@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 
 Market = Literal["live", "simulated", "recorded"]
 _LEASE_MARGIN_S = 5
-_CLUSTER_LEASE_MARGIN_S = 30
-"""An order may wait within the cluster before its time counts, and its proof is checked here afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,6 @@ def proving_policy(settings: Settings, chain: ChainTarget | None, patience_s: fl
     ``patience_s`` is the prover's: the lease outlasts it.
     """
     lonely = chain is not None and chain.batch_verifier is None
-    margin_s = _LEASE_MARGIN_S if settings.prover == "local" else _CLUSTER_LEASE_MARGIN_S
     return ProvingPolicy(
         owner=f"{socket.gethostname()}:{os.getpid()}",
         lease_ms=round((patience_s + _LEASE_MARGIN_S) * 1000),

@@ -24,7 +24,7 @@ class Measured:
 
     name: str
     prove_s: float
-    verify_gas: int
+    verify_gas: int | None
     agreement: float
     binds_inputs: bool
     holds_every_input: bool
@@ -46,7 +46,7 @@ def objections(candidate: Measured) -> list[str]:
         f"agreement {candidate.agreement:.1%} is below {LEAST_AGREEMENT:.1%}": candidate.agreement < LEAST_AGREEMENT,
         "some inputs could not be proved": not candidate.holds_every_input,
         "inputs are not bound": not candidate.binds_inputs,
-        f"gas is above {candidate.gas_limit:,}": candidate.verify_gas > candidate.gas_limit,
+        f"gas is above {candidate.gas_limit:,}": (candidate.verify_gas or 0) > candidate.gas_limit,
         "the verifier is too large to deploy": not candidate.deployable,
     }
     return [objection for objection, holds in found.items() if holds]
@@ -64,7 +64,7 @@ def choose(candidates: Sequence[Measured], released: str) -> Choice | None:
     tied = near_fastest(candidates, TIE)
     if not tied:
         return None
-    best = min(tied, key=lambda candidate: (candidate.verify_gas, candidate.prove_s))
+    best = min(tied, key=lambda candidate: (candidate.verify_gas or 0, candidate.prove_s))
     fastest = min(tied, key=lambda candidate: candidate.prove_s)
     reason = f"{best.prove_s:.3f} s a proof is the least among those that can be picked"
     if best is not fastest:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from app.chain.anvil import KEY, running_anvil
 from app.chain.calldata import verify_calldata
-from app.chain.compiler import Contract, compile_contract
+from app.chain.compiler import compile_contract
 from app.chain.gas import require_true, transaction_gas
 from app.chain.verifier import Chain
-from app.errors import ChainError
+from app.errors import ChainError, ChainUnavailable
 from app.types import Proof
 
 GAS_LIMIT = 25_000_000
@@ -25,7 +25,8 @@ class OnChain:
     """What one proof costs: bytes of calldata and gas of the whole transaction."""
 
     calldata_bytes: int
-    verify_gas: int
+    verify_gas: int | None
+    """None where the contract is too large even for a chain of our own."""
     deployable: bool
     """Whether a real chain would take the contract: EIP-170 bounds its size."""
 
@@ -49,22 +50,36 @@ class OwnChain:
         Raises `SimulationReverted` when the contract does not accept it, and another `ChainError` where the compiler
         or the chain fails.
         """
-        contract = compile_contract(self._contracts_dir, verifier_sol, "Halo2Verifier")
-        rpc_url, address = self._deployed(contract)
         calldata = bytes.fromhex(verify_calldata(proof).removeprefix("0x"))
+        place = self._deployed(verifier_sol)
+        if place is None:
+            return OnChain(len(calldata), None, deployable=False)
+        rpc_url, address = place
         require_true(rpc_url, address, calldata, GAS_LIMIT)
         receipt = transaction_gas(rpc_url, KEY, address, calldata, GAS_LIMIT)
         return OnChain(len(calldata), receipt.gas_used, deployable=rpc_url == self._rpc_url)
 
-    def _deployed(self, contract: Contract) -> tuple[str, str]:
-        """Where the contract stands: the chain's URL and the address."""
+    def _deployed(self, verifier_sol: Path) -> tuple[str, str] | None:
+        """Where the contract stands, the chain's URL and the address; none when nobody takes it."""
         try:
-            return self._rpc_url, Chain(self._rpc_url, KEY).deploy(contract)
-        except ChainError:
-            self._unlimited = self._unlimited or self._stack.enter_context(
-                running_anvil(self._contracts_dir, "--disable-code-size-limit")
-            )
-            return self._unlimited, Chain(self._unlimited, KEY).deploy(contract)
+            contract = compile_contract(self._contracts_dir, verifier_sol, "Halo2Verifier")
+        except ValueError:  # solcjs cuts an answer of more than 64 KiB short, which is 32 KiB of code
+            return None
+        for rpc_url in self._chains():
+            try:
+                return rpc_url, Chain(rpc_url, KEY).deploy(contract)
+            except ChainUnavailable:
+                raise
+            except ChainError:  # too large for this one
+                continue
+        return None
+
+    def _chains(self) -> Iterator[str]:
+        """First the one with the limits of a real chain."""
+        yield self._rpc_url
+        if self._unlimited is None:
+            self._unlimited = self._stack.enter_context(running_anvil(self._contracts_dir, "--disable-code-size-limit"))
+        yield self._unlimited
 
 
 @contextmanager

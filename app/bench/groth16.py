@@ -1,8 +1,8 @@
 """The outside peer of the proving benchmark: the same student as a circom circuit, proved by snarkjs with Groth16.
 
 Like for like: the very integers of the released student, inputs private, bound to the outside by one public value (a
-Poseidon hash here, a KZG commitment in our circuit), the three outputs public, the proof checked by a contract on a
-chain. snarkjs and circom come from npm with the Solidity compiler.
+Poseidon hash of the packed inputs here, a KZG commitment in our circuit), the three outputs public, the proof checked
+by a contract on a chain. snarkjs and circom come from npm with the Solidity compiler.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ from app.types import SCALAR_FIELD, IntArray
 
 PROOF_BYTES = 256
 """Two points of G1 and one of G2, uncompressed, as the contract takes them."""
+INPUT_BITS = 11
+"""Of one signed input: ±512, the released clip of 4 at `INPUT_SCALE`, is one value too many for ten."""
+INPUTS_PER_WORD = 22
+"""Packed into one field element, which holds 253 bits; the release's 85 inputs fill four."""
 RELU_BITS = (2 * LARGEST_ACTIVATION).bit_length()
 _DRIVER = Path(__file__).with_name("groth16_driver.mjs")
 _COMPILE_LIMIT_S = 120
@@ -132,7 +136,11 @@ def measure_groth16(
 
 
 def circom_source(weights: IntegerWeights) -> str:
-    """The student as circom 2, weights as constants. Public signals in this order: binding, then the three outputs."""
+    """The student as circom 2, weights as constants. Public signals in this order: binding, then the three outputs.
+
+    The binding is circomlib's Poseidon over words of `INPUTS_PER_WORD` inputs, the first in the lowest `INPUT_BITS`,
+    each raised by half of its range. An input out of that range has no witness.
+    """
     inputs, units = weights.hidden.shape
     return _SOURCE.substitute(
         inputs=inputs,
@@ -148,17 +156,17 @@ def circom_source(weights: IntegerWeights) -> str:
     )
 
 
-def compile_circuit(weights: IntegerWeights, contracts_dir: Path, folder: Path) -> tuple[Path, Path]:
-    """The student's constraints (``.r1cs``) and its witness calculator (``.wasm``), in ``folder``."""
-    source = folder / "student.circom"
-    source.write_text(circom_source(weights))
+def compile_circuit(source: str, contracts_dir: Path, folder: Path) -> tuple[Path, Path]:
+    """The constraints of a circom text (``.r1cs``) and its witness calculator (``.wasm``), in ``folder``."""
+    program = folder / "circuit.circom"
+    program.write_text(source)
     compiler = node_tool(contracts_dir, "circom2").resolve() / "cli.js"
-    # The compiler runs as WebAssembly and finds what a source includes only below its own working folder.
+    # The compiler runs as WebAssembly and finds what a program includes only below its own working folder.
     shutil.copytree(node_tool(contracts_dir, "circomlib") / "circuits", folder / "circomlib")
     # O2 folds every linear constraint into another one: the peer at its smallest.
     options = ("--r1cs", "--wasm", "--O2", "-l", "circomlib")
-    _node("circom", compiler, source.name, *options, cwd=folder, limit_s=_COMPILE_LIMIT_S)
-    return folder / "student.r1cs", folder / "student_js" / "student.wasm"
+    _node("circom", compiler, program.name, *options, cwd=folder, limit_s=_COMPILE_LIMIT_S)
+    return folder / "circuit.r1cs", folder / "circuit_js" / "circuit.wasm"
 
 
 def build_circuit(
@@ -166,11 +174,11 @@ def build_circuit(
 ) -> Groth16Circuit:
     """Compile the student in ``folder``, which is empty, and make its keys there with one contribution of our own."""
     say("Groth16: circom compiles the student")
-    r1cs, wasm = compile_circuit(weights, contracts_dir, folder)
+    r1cs, wasm = compile_circuit(circom_source(weights), contracts_dir, folder)
     size = _driven(contracts_dir, "size", r1cs, limit_s=_COMPILE_LIMIT_S)
     powers = _powers_of_tau(contracts_dir, cache_dir, size["power"], say)
     say(f"Groth16: keys for {size['constraints']} constraints")
-    zkey, contract = folder / "student.zkey", folder / "Groth16Verifier.sol"
+    zkey, contract = folder / "circuit.zkey", folder / "Groth16Verifier.sol"
     made = _driven(contracts_dir, "setup", r1cs, powers, zkey, contract, limit_s=_SETUP_LIMIT_S)
     return Groth16Circuit(wasm, zkey, contract, size["constraints"], made["seconds"])
 
@@ -203,7 +211,7 @@ def _powers_of_tau(contracts_dir: Path, cache_dir: Path, power: int, say: Callab
     """Phase 1 for 2**power constraints. Its secret was known to this machine: good for a benchmark only."""
     kept = cache_dir / f"powers-{power}.ptau"
     if not kept.is_file():
-        say(f"Groth16: powers of tau up to 2^{power}, one to two minutes, kept for the next time")
+        say(f"Groth16: powers of tau up to 2^{power}, about a minute, kept for the next time")
         cache_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".making-") as scratch:
             made = Path(scratch) / kept.name
@@ -273,8 +281,8 @@ template Relu(bits) {
     y <== x * digits.out[bits - 1];
 }
 
-// Poseidon takes a field element for the price of every bit that it holds, so values are packed: each, shifted to
-// unsigned, is `bits` digits of a word. A value out of [-2^(bits-1), 2^(bits-1)) has no witness, and a word is below the
+// A field element costs Poseidon the same however few bits it holds, so values share words: each is shifted to unsigned
+// and takes `bits` digits of one. A value out of [-2^(bits-1), 2^(bits-1)) has no witness and a word stays below the
 // field's order, so no other values make the same words.
 template Binding(n, bits, per_word) {
     signal input values[n];

@@ -9,10 +9,12 @@ from typing import Any
 
 import psutil
 
+from app.bench.apparatus import Bench
 from app.bench.circuits import Workshop
+from app.bench.figures import MIB
 from app.bench.gas import own_chain
 from app.bench.inputs import market_windows
-from app.bench.rows import MIB, ROWS, TEN, Bench, Row, as_json
+from app.bench.rows import ROWS, TEN, Row, as_json
 from app.bench.watching import watched
 from app.errors import BadInput, OracleError
 from app.features.variation import VariationSpec
@@ -89,9 +91,8 @@ def compared(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     by_name = {row["name"]: row for row in rows if not has_failed(row)}
 
     def ratio(figure: str, above: str, below: str) -> float | None:
-        if above not in by_name or below not in by_name:
-            return None
-        return float(by_name[above][figure] / by_name[below][figure])
+        one, other = (by_name.get(name, {}).get(figure) for name in (above, below))
+        return one / other if one is not None and other else None
 
     ten = by_name.get("ten-feeds")
     return {
@@ -101,7 +102,7 @@ def compared(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         "groth16_seconds_over_production": ratio("prove_s", "groth16-peer", "production"),
         "groth16_gas_over_production": ratio("verify_gas", "groth16-peer", "production"),
         "ten_feeds_seconds_per_window": ten["prove_s"] / ten["windows"] if ten else None,
-        "ten_feeds_gas_per_window": ten["verify_gas"] / ten["windows"] if ten else None,
+        "ten_feeds_gas_per_window": ten["verify_gas"] / ten["windows"] if ten and ten["verify_gas"] else None,
     }
 
 

@@ -19,10 +19,10 @@ import numpy as np
 from app.bench.candidates import RELEASED, Candidate
 from app.bench.choosing import MOST_GAS, MOST_GAS_PER_WINDOW, Measured, choose, near_fastest, objections
 from app.bench.circuits import CircuitFigures, Effort, Inputs, Plan, Workshop, measure_circuit
+from app.bench.figures import MIB
 from app.bench.gas import own_chain
 from app.bench.inputs import Windows, in_groups, market_windows
 from app.bench.proving import machine
-from app.bench.rows import MIB
 from app.bench.watching import watched
 from app.errors import OracleError, ToolMissing
 from app.features.variation import CLOCK_INPUTS, VARIATION_INPUTS, VariationSpec

@@ -19,7 +19,7 @@ PROVING_COLUMNS: Mapping[str, Cell] = {
     "peak MiB": lambda row: f"{row['peak_mib']:,.0f}",
     "proof B": lambda row: f"{row['proof_bytes']:,}",
     "calldata B": lambda row: f"{row['calldata_bytes']:,}",
-    "verify gas": lambda row: f"{row['verify_gas']:,}",
+    "verify gas": lambda row: NONE if row["verify_gas"] is None else f"{row['verify_gas']:,}",
 }
 CIRCUIT_COLUMNS: Mapping[str, Cell] = {
     "candidate": lambda row: str(row["name"]),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import statistics
 import threading
+import time
 from collections import deque
 
 _REMEMBERED = 50
+_REMEMBERED_S = 600.0
+"""What a busy hour made slow is given another chance afterwards."""
 
 
 class Backlog:
@@ -17,17 +20,26 @@ class Backlog:
         self._arrivals_per_s = arrivals_per_s
         self._windows_at_once = windows_at_once
         self._guard = threading.Lock()
-        self._seconds: dict[bool, deque[float]] = {joint: deque(maxlen=_REMEMBERED) for joint in (False, True)}
+        self._seen: dict[bool, deque[tuple[float, float]]] = {
+            joint: deque(maxlen=_REMEMBERED) for joint in (False, True)
+        }
 
     def add(self, seconds: float, *, joint: bool) -> None:
         """What a try took from lease to result, well or badly ended: a prover that hangs is slow as well."""
         with self._guard:
-            self._seconds[joint].append(seconds)
+            self._seen[joint].append((time.monotonic(), seconds))
 
     def seconds(self, *, joint: bool) -> float | None:
-        """Median over the last proofs, of one window or of several together; None before the first."""
+        """Median over the last minutes' proofs, of one window or of several together; None without any."""
+        since = time.monotonic() - _REMEMBERED_S
         with self._guard:
-            return statistics.median(self._seconds[joint]) if self._seconds[joint] else None
+            recent = [seconds for at, seconds in self._seen[joint] if at >= since]
+        return statistics.median(recent) if recent else None
+
+    def joint_keeps_up(self, slots: int) -> bool:
+        """Whether a joint proof is done, as far as is known, before the next minute's windows come."""
+        seconds = self.seconds(joint=True)
+        return seconds is None or seconds / max(1, slots) * self._arrivals_per_s <= self._windows_at_once
 
     def bearable(self, slots: int) -> int | None:
         """How many windows may wait so that all are proved within the catch-up time; None when nobody can tell.

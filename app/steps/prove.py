@@ -153,7 +153,8 @@ class ProofStep:
         if keys is None or self._policy.batching == "off":
             return 0, 0
         most = keys.circuit.windows
-        if self._policy.batching == "always" or self._policy.saves_gas:
+        saves = self._policy.saves_gas and self._backlog.joint_keeps_up(self._prover.slots)
+        if self._policy.batching == "always" or saves:
             return 2, most
         single, joint = self._backlog.seconds(joint=False), self._backlog.seconds(joint=True)
         ratio = joint / single if single and joint else _JOINT_AGAINST_SINGLE

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.bench.groth16 import (
+    INPUTS_PER_WORD,
     Groth16Circuit,
     Groth16Proof,
     build_circuit,
+    circom_source,
     compile_circuit,
     measure_groth16,
     prove,
-    verify_gas,
 )
 from app.chain.anvil import KEY, running_anvil
 from app.chain.calldata import groth16_calldata
-from app.chain.compiler import compile_contract, node_tool
+from app.chain.compiler import compile_contract
 from app.chain.gas import require_true, transaction_gas
 from app.chain.verifier import Chain
 from app.errors import (
@@ -33,15 +33,54 @@ from app.errors import (
     ToolMissing,
     TransactionFailed,
 )
-from app.features.variation import INPUTS
+from app.inference.release import NETWORK, ReleasedModel
 from app.training.circuit import IntegerWeights, circuit_outputs
 from app.types import SCALAR_FIELD
 
 ROOT = Path(__file__).resolve().parents[3]
 CONTRACTS = ROOT / "contracts"
-FEW = 17
-"""The fewest inputs that need a second hash."""
-Witness = Callable[[list[int]], list[int]]
+FEW = 6
+CLIP = 512
+"""The largest input of the release."""
+LEAST, MOST = -1024, 1023
+"""Of the inputs that the circuit takes."""
+PLACES = [0, 21, 22, 84]
+"""The first and last of all inputs, the last of a word and the first of the next."""
+Row = Sequence[int]
+PublicSignals = Callable[[Sequence[Row]], list[list[int] | None]]
+_WITNESSES = """
+const { wtns } = require("snarkjs");
+const [r1cs, wasm, request] = process.argv.slice(1);
+(async () => {
+  const found = [];
+  for (const observation of JSON.parse(require("fs").readFileSync(request))) {
+    const witness = { type: "mem" };
+    try {
+      await wtns.calculate({ observation }, wasm, witness);
+    } catch (error) {
+      if (!String(error).includes("Assert Failed")) throw error;
+      found.push(null);
+      continue;
+    }
+    if (!(await wtns.check(r1cs, witness))) throw new Error("a constraint does not hold");
+    found.push((await wtns.exportJson(witness)).slice(1, 5).map(String));
+  }
+  console.log(JSON.stringify(found));
+  process.exit(0);
+})();
+"""
+_HASH = """
+pragma circom 2.1.0;
+include "poseidon.circom";
+template Hash() {
+    signal input observation[4];
+    signal output hash;
+    component poseidon = Poseidon(4);
+    poseidon.inputs <== observation;
+    hash <== poseidon.out;
+}
+component main = Hash();
+"""
 
 
 def student(inputs: int, units: int, seed: int = 3) -> IntegerWeights:
@@ -55,34 +94,44 @@ def signed(value: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def witness_maker(tmp_path_factory: pytest.TempPathFactory) -> Callable[[IntegerWeights], Witness]:
-    """Compiles a student; gives a function from inputs to public signals, every constraint checked by snarkjs."""
+def witnesses_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], PublicSignals]:
+    """Compiles a circom text; gives a function from inputs to the first four signals, or None without a witness.
 
-    def make(weights: IntegerWeights) -> Witness:
+    snarkjs checks every witness against every constraint.
+    """
+
+    def compiled(source: str) -> PublicSignals:
         folder = tmp_path_factory.mktemp("circom")
-        r1cs, wasm = compile_circuit(weights, CONTRACTS, folder)
+        files = compile_circuit(source, CONTRACTS, folder)
 
-        def snarkjs(*arguments: str | Path) -> None:
-            tool = node_tool(CONTRACTS, ".bin/snarkjs").resolve()
-            done = subprocess.run(["node", tool, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+        def signals(rows: Sequence[Row]) -> list[list[int] | None]:
+            request = folder / "rows.json"
+            request.write_text(json.dumps([[str(int(value) % SCALAR_FIELD) for value in row] for row in rows]))
+            command = ["node", "-e", _WITNESSES, *files, request]
+            done = subprocess.run(command, cwd=CONTRACTS, capture_output=True, text=True, timeout=60)
             assert done.returncode == 0, done.stdout + done.stderr
+            return [row and [signed(int(value)) for value in row] for row in json.loads(done.stdout)]
 
-        def witness(observation: list[int]) -> list[int]:
-            values = [str(value % SCALAR_FIELD) for value in observation]
-            (folder / "input.json").write_text(json.dumps({"observation": values}))
-            snarkjs("wtns", "calculate", wasm, "input.json", "witness.wtns")
-            snarkjs("wtns", "check", r1cs, "witness.wtns")
-            snarkjs("wtns", "export", "json", "witness.wtns", "witness.json")
-            return [signed(int(value)) for value in json.loads((folder / "witness.json").read_text())[1:5]]
+        return signals
 
-        return witness
+    return compiled
 
-    return make
+
+@pytest.fixture(scope="module")
+def released_weights(model: ReleasedModel) -> IntegerWeights:
+    export = pytest.importorskip("app.training.export", reason="onnx comes with the train extra")
+    read: IntegerWeights = export.read_weights(model.folder / NETWORK)
+    return read
+
+
+@pytest.fixture(scope="module")
+def released(witnesses_of: Callable[[str], PublicSignals], released_weights: IntegerWeights) -> PublicSignals:
+    return witnesses_of(circom_source(released_weights))
 
 
 @pytest.fixture(scope="module")
 def weights() -> IntegerWeights:
-    return student(FEW, 2)
+    return student(FEW, 3)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +146,7 @@ def circuit(weights: IntegerWeights, cache: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def proof(weights: IntegerWeights, circuit: Groth16Circuit) -> Groth16Proof:
-    return prove(weights, circuit, [list(range(-8, 9))], CONTRACTS)[0][0]
+    return prove(weights, circuit, [[-CLIP, -1, 0, 1, 2, CLIP]], CONTRACTS)[0][0]
 
 
 @pytest.fixture(scope="module")
@@ -112,65 +161,103 @@ def verifier(chain_url: str, circuit: Groth16Circuit) -> str:
     return Chain(chain_url, KEY).deploy(contract)
 
 
-def test_circuit__at_the_size_of_the_release__computes_what_the_student_does(
-    witness_maker: Callable[[IntegerWeights], Witness],
+def test_outputs__of_the_release__are_the_students_to_the_last_bit(
+    released: PublicSignals, released_weights: IntegerWeights
 ) -> None:
-    weights = student(INPUTS, 16)
-    extremes = np.sign(weights.hidden[:, 0]) * 512
-    mixed = np.random.default_rng(5).integers(-512, 513, (2, INPUTS))
-    observations = [
-        np.zeros(INPUTS, np.int64),
-        extremes,
-        -extremes,
-        np.full(INPUTS, 512),
-        np.full(INPUTS, -512),
-        *mixed,
+    inputs = len(released_weights.hidden)
+    furthest = CLIP * np.sign(released_weights.hidden.T)  # each drives one hidden sum as high as it goes
+    rows = [
+        np.zeros(inputs, np.int64),
+        np.full(inputs, CLIP),
+        np.full(inputs, -CLIP),
+        *furthest,
+        -furthest[0],
+        *np.random.default_rng(5).integers(-CLIP, CLIP + 1, (2, inputs)),
     ]
-    witness = witness_maker(weights)
-    found = [witness(observation.tolist())[1:] for observation in observations]
-    assert found == circuit_outputs(weights, np.stack(observations)).tolist()
+    found = [row and row[1:] for row in released([row.tolist() for row in rows])]
+    assert found == circuit_outputs(released_weights, np.stack(rows)).tolist()
 
 
-def test_binding__of_few_inputs__is_their_poseidon_hash(witness_maker: Callable[[IntegerWeights], Witness]) -> None:
-    binding = witness_maker(student(2, 1))([1, 2])[0] % SCALAR_FIELD
-    # The published test value of circomlib's Poseidon on (1, 2).
-    assert binding == 7853200120776062878684798364095072458815029376092732009249414926327459813530
+def test_binding__of_the_release__is_the_hash_of_its_packed_words(
+    released: PublicSignals, witnesses_of: Callable[[str], PublicSignals], released_weights: IntegerWeights
+) -> None:
+    inputs = len(released_weights.hidden)
+    rows = np.random.default_rng(6).integers(LEAST, MOST + 1, (3, inputs)).tolist()
+    words = [
+        [
+            sum((value - LEAST) * 2048**place for place, value in enumerate(row[first : first + INPUTS_PER_WORD]))
+            for first in range(0, inputs, INPUTS_PER_WORD)
+        ]
+        for row in rows
+    ]
+    hashes = witnesses_of(_HASH)(words)
+    assert [row and row[:1] for row in released(rows)] == [row and row[:1] for row in hashes]
 
 
-def test_binding__any_input_changed__is_another(witness_maker: Callable[[IntegerWeights], Witness]) -> None:
-    witness = witness_maker(student(FEW, 1))
-    observations = [[0] * FEW, *([int(i == place) for i in range(FEW)] for place in (0, 15, 16))]
-    assert len({witness(observation)[0] for observation in observations}) == len(observations)
+def test_binding__of_the_words_1_to_4__is_the_published_hash(
+    released: PublicSignals, released_weights: IntegerWeights
+) -> None:
+    row = [LEAST] * len(released_weights.hidden)
+    row[::INPUTS_PER_WORD] = [LEAST + word for word in (1, 2, 3, 4)]
+    [found] = released([row])
+    # The test vector poseidonperm_x5_254_5 of Poseidon's reference implementation.
+    assert found
+    assert found[0] % SCALAR_FIELD == 0x299C867DB6C1FDD79DCEFA40E4510B9837E60EBB1CE0663DBAA525DF65250465
 
 
-def test_hidden_sum_beyond_the_bits_of_the_relu__has_no_proof(weights: IntegerWeights, circuit: Groth16Circuit) -> None:
+def test_binding__one_input_changed__is_another(released: PublicSignals, released_weights: IntegerWeights) -> None:
+    changed = np.eye(len(released_weights.hidden), dtype=np.int64)[PLACES]
+    bindings = {row[0] for row in released([[0] * len(released_weights.hidden), *changed.tolist()]) if row}
+    assert len(bindings) == 1 + len(PLACES)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_input_out_of_range__has_no_witness(
+    released: PublicSignals, released_weights: IntegerWeights, place: int
+) -> None:
+    row = [0] * len(released_weights.hidden)
+    values = (LEAST, MOST, LEAST - 1, MOST + 1, 2**22, SCALAR_FIELD // 2)
+    found = released([[*row[:place], value, *row[place + 1 :]] for value in values])
+    assert [witness is not None for witness in found] == [True, True, False, False, False, False]
+
+
+def test_hidden_sum_beyond_the_bits_of_the_relu__has_no_witness(
+    witnesses_of: Callable[[str], PublicSignals],
+) -> None:
+    steep = IntegerWeights(
+        np.asarray([[2**18]]), np.zeros(1, np.int64), np.ones((1, 3), np.int64), np.zeros(3, np.int64)
+    )
+    found = witnesses_of(circom_source(steep))([[511], [512], [-512], [-513]])
+    assert [witness is not None for witness in found] == [True, False, True, False]
+
+
+def test_prove__input_out_of_range__is_refused(weights: IntegerWeights, circuit: Groth16Circuit) -> None:
     with pytest.raises(ProvingFailed, match="Assert Failed"):
-        prove(weights, circuit, [[2**28] * FEW], CONTRACTS)
+        prove(weights, circuit, [[MOST + 1] * FEW], CONTRACTS)
 
 
 def test_keys_of_another_student__are_found_out(circuit: Groth16Circuit) -> None:
     with pytest.raises(OutputsDisagree):
-        prove(student(FEW, 2, seed=4), circuit, [[9] * FEW], CONTRACTS)
+        prove(student(FEW, 3, seed=4), circuit, [[9] * FEW], CONTRACTS)
 
 
 def test_source_that_does_not_compile__gives_the_compilers_reason(tmp_path: Path) -> None:
-    broken = dataclasses.replace(student(2, 1), output_bias=np.zeros((0,), np.int64))
     with pytest.raises(ProvingFailed, match="circom failed: error"):
-        compile_circuit(broken, CONTRACTS, tmp_path)
+        compile_circuit("component main = Missing();", CONTRACTS, tmp_path)
 
 
 def test_no_node__is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissing, match="node"):
-        compile_circuit(student(2, 1), CONTRACTS, tmp_path)
+        compile_circuit(_HASH, CONTRACTS, tmp_path)
 
 
 def test_measure_groth16__small_student__gives_every_figure(weights: IntegerWeights, cache: Path) -> None:
     said: list[str] = []
     observations = [[0] * FEW, [100] * FEW]
     figures = measure_groth16(weights, observations, CONTRACTS, cache, repeats=3, say=said.append)
-    assert figures.parameters == FEW * 2 + 2 + 2 * 3 + 3
-    assert 900 < figures.constraints < 1_000
+    assert figures.parameters == FEW * 3 + 3 + 3 * 3 + 3
+    assert 300 < figures.constraints < 400
     assert len(figures.prove_seconds) == 3
     assert min(*figures.prove_seconds, figures.setup_seconds, figures.witness_seconds, figures.verify_seconds) > 0
     assert 2**26 < figures.peak_bytes < 2**31
@@ -180,12 +267,21 @@ def test_measure_groth16__small_student__gives_every_figure(weights: IntegerWeig
 
 
 def test_powers_of_tau__made_once__are_kept(weights: IntegerWeights, circuit: Groth16Circuit, cache: Path) -> None:
-    assert circuit.constraints < 2**10
-    assert [path.name for path in cache.iterdir()] == ["powers-10.ptau"]
+    assert circuit.constraints < 2**9
+    assert [path.name for path in cache.iterdir()] == ["powers-9.ptau"]
 
 
-def test_contract__real_proof__is_accepted(circuit: Groth16Circuit, proof: Groth16Proof) -> None:
-    assert verify_gas(circuit.verifier_sol, groth16_calldata(proof.points, proof.signals), CONTRACTS) > 200_000
+@pytest.mark.slow
+def test_measure_groth16__of_the_release__ends_with_the_contracts_consent(
+    released_weights: IntegerWeights, tmp_path: Path
+) -> None:
+    observations = np.random.default_rng(7).integers(-CLIP, CLIP + 1, (2, len(released_weights.hidden))).tolist()
+    figures = measure_groth16(released_weights, observations, CONTRACTS, tmp_path, repeats=2, say=print)
+    assert figures.constraints == 1_696
+
+
+def test_contract__real_proof__is_accepted(chain_url: str, verifier: str, proof: Groth16Proof) -> None:
+    require_true(chain_url, verifier, groth16_calldata(proof.points, proof.signals), 900_000)
 
 
 @pytest.mark.parametrize("place", range(4))

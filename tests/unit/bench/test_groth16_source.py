@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from eth_abi.abi import decode
 
-from app.bench.groth16 import RELU_BITS, circom_source, measure_groth16
+from app.bench.groth16 import INPUT_BITS, INPUTS_PER_WORD, RELU_BITS, circom_source, measure_groth16
 from app.chain.calldata import groth16_calldata
 from app.errors import ProvingFailed, ToolMissing
-from app.training.circuit import LARGEST_ACTIVATION, IntegerWeights
+from app.inference.release import ReleasedModel
+from app.training.circuit import INPUT_SCALE, LARGEST_ACTIVATION, IntegerWeights
 from app.types import SCALAR_FIELD
 
 
@@ -52,6 +53,14 @@ def test_circom_source__only_binding_and_outputs__are_public(weights: IntegerWei
 
 def test_circom_source__no_value__is_assigned_without_a_constraint(weights: IntegerWeights) -> None:
     assert "<--" not in circom_source(weights)
+
+
+def test_input_bits__either_end_of_the_releases_clip__fits(model: ReleasedModel) -> None:
+    assert model.manifest["observation"]["clip"] * 2**INPUT_SCALE <= 2 ** (INPUT_BITS - 1) - 1
+
+
+def test_word__of_the_largest_inputs__is_below_the_order_of_the_field() -> None:
+    assert 2 ** (INPUT_BITS * INPUTS_PER_WORD) < SCALAR_FIELD
 
 
 def test_relu_bits__every_activation_of_a_release__fits() -> None:

@@ -58,7 +58,10 @@ def test_next__too_slow__says_why_in_the_prediction_and_in_its_attempt(
 ) -> None:
     oldest, _ = minutes(2, queued_at_ms=wall[0] - 90_000)
     step.next()
-    reason = "shed: a proof takes 120.00 s and 1 are made at once, so only the newest 1 waiting windows can be caught up with"
+    reason = (
+        "shed: a proof takes 120.00 s and 1 are made at once, "
+        "so only the newest 1 waiting windows can be caught up with"
+    )
     with sqlite_database.unit_of_work(write=False) as store:
         found, (attempt,) = store.predictions.get(oldest.id), store.attempts.of(oldest.id)
     assert found is not None
@@ -104,13 +107,13 @@ def test_next__speed_unknown__sheds_nothing(
 
 
 @pytest.mark.usefixtures("slow")
-def test_next__no_prover_at_the_moment__sheds_nothing(
+def test_next__no_prover_at_the_moment__leaves_everything_waiting(
     step: ProofStep, pool: Any, minutes: Minutes, statuses: Callable[..., list[Status]]
 ) -> None:
     pool.slots = 0
     made = minutes(5)
-    step.next()
-    assert Status.FAILED not in statuses(made)
+    assert (step.next(), pool.asked) == (ProveOutcome.IDLE, [])
+    assert statuses(made) == [Status.PREDICTED] * 5
 
 
 def test_next__fast_enough__sheds_nothing(

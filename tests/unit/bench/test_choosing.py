@@ -1,0 +1,80 @@
+"""The rule of the circuit search: from figures to a pick."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.bench.choosing import MOST_GAS, Measured, choose, near_fastest, objections
+
+RELEASED = Measured(
+    name="released",
+    prove_s=0.20,
+    verify_gas=416_000,
+    agreement=1.0,
+    binds_inputs=True,
+    holds_every_input=True,
+    deployable=True,
+)
+
+
+def picked(*others: Measured) -> str | None:
+    choice = choose([RELEASED, *others], "released")
+    return choice.picked if choice else None
+
+
+def test_choose__clearly_faster_candidate__is_picked() -> None:
+    assert picked(replace(RELEASED, name="fast", prove_s=0.15)) == "fast"
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        {"agreement": 0.9949},
+        {"verify_gas": MOST_GAS + 1},
+        {"verify_gas": None, "deployable": False},
+        {"binds_inputs": False},
+        {"holds_every_input": False},
+    ],
+)
+def test_choose__faster_candidate_with_a_flaw__is_passed_over(flaw: dict[str, object]) -> None:
+    assert picked(replace(RELEASED, name="fast", prove_s=0.15, **flaw)) == "released"  # type: ignore[arg-type]
+
+
+def test_choose__tie_within_five_percent__is_decided_by_gas() -> None:
+    slower_and_cheaper = replace(RELEASED, name="cheap", prove_s=0.209, verify_gas=400_000)
+    assert picked(slower_and_cheaper) == "cheap"
+
+
+def test_choose__cheaper_but_six_percent_slower__is_no_tie() -> None:
+    assert picked(replace(RELEASED, name="cheap", prove_s=0.212, verify_gas=400_000)) == "released"
+
+
+def test_choose__released_tied_with_the_pick__is_as_good() -> None:
+    choice = choose([RELEASED, replace(RELEASED, name="cheap", prove_s=0.205, verify_gas=400_000)], "released")
+    assert choice is not None
+    assert choice.released_is_as_good
+
+
+def test_choose__released_much_slower__is_not_as_good() -> None:
+    choice = choose([RELEASED, replace(RELEASED, name="fast", prove_s=0.1)], "released")
+    assert choice is not None
+    assert not choice.released_is_as_good
+
+
+def test_choose__nothing_eligible__is_no_choice() -> None:
+    assert choose([replace(RELEASED, agreement=0.5)], "released") is None
+
+
+def test_objections__agreement_and_gas_at_their_limits__are_none() -> None:
+    assert objections(replace(RELEASED, agreement=0.995, verify_gas=MOST_GAS)) == []
+
+
+def test_objections__several_flaws__are_all_named() -> None:
+    assert len(objections(replace(RELEASED, agreement=0.9, binds_inputs=False))) == 2
+
+
+def test_near_fastest__fast_but_flawed_candidate__does_not_set_the_pace() -> None:
+    flawed = replace(RELEASED, name="flawed", prove_s=0.01, binds_inputs=False)
+    assert near_fastest([RELEASED, flawed], 1.05) == [RELEASED]
