@@ -136,7 +136,8 @@ _GRID: Sequence[Mapping[str, Any]] = (
     {"param_scale": 9, **_digits(128, 4)},
     {"param_scale": 9, **_digits(256, 3)},
     {"param_scale": 9, "num_inner_cols": 2, **_digits(256, 3)},
-    {"num_inner_cols": 2, "ignore_range_check_inputs_outputs": False},
+    # Outputs have more bits than three digits of 512 hold.
+    {"ignore_range_check_inputs_outputs": False, **_digits(512, 4)},
     {"num_inner_cols": 2, "scale_rebase_multiplier": 1},
 )
 _JOINT: Sequence[Mapping[str, Any]] = (

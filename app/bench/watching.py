@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-LINES_APART_S = 1.0
-"""Steps that follow each other faster are not worth a line each."""
+LOOK_EVERY_S = 1.0
+"""A step that is over sooner is not worth a line."""
+REPEAT_EVERY_S = 30.0
+"""A step that takes longer is told again, so that nobody thinks it hangs."""
 
 
 @contextmanager
@@ -32,14 +35,22 @@ def _moving(console: Console, subject: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _lines(subject: str) -> Iterator[Callable[[str], None]]:
-    started = time.perf_counter()
-    last = -LINES_APART_S
+    """Told by a thread: whoever calls is waiting for another process meanwhile."""
+    steps, over = [""], threading.Event()
+    teller = threading.Thread(target=_tell, args=(subject, steps, over), daemon=True)
+    teller.start()
+    try:
+        yield steps.append
+    finally:
+        over.set()
+        teller.join()
 
-    def say(step: str) -> None:
-        nonlocal last
-        seconds = time.perf_counter() - started
-        if seconds - last >= LINES_APART_S:
-            print(f"{subject}: {step} ({seconds:.0f} s so far)", file=sys.stderr, flush=True)
-            last = seconds
 
-    yield say
+def _tell(subject: str, steps: list[str], over: threading.Event) -> None:
+    started = told_at = time.perf_counter()
+    told = steps[-1]
+    while not over.wait(LOOK_EVERY_S):
+        step, now = steps[-1], time.perf_counter()
+        if step != told or now - told_at >= REPEAT_EVERY_S:
+            print(f"{subject}: {step} ({now - started:.0f} s so far)", file=sys.stderr, flush=True)
+            told, told_at = step, now

@@ -53,33 +53,38 @@ def compile_contract(contracts_dir: Path, source: Path, name: str) -> Contract:
             "outputSelection": {"*": {name: ["abi", "evm.bytecode.object"]}},
         },
     }
-    return _contract(_run(solc, json.dumps(request)), source, name)
+    return _contract(*_run(solc, json.dumps(request)), source, name)
 
 
-def _run(solc: Path, request: str) -> subprocess.CompletedProcess[str]:
-    """The compiler reads a file as its standard input: from a pipe, node may find nothing there yet and give up."""
-    with tempfile.TemporaryFile("w+") as standard_input:
-        standard_input.write(request)
-        standard_input.seek(0)
+def _run(solc: Path, request: str) -> tuple[str, str]:
+    """What the compiler says on its outputs.
+
+    It is given files: from a pipe node may find nothing to read yet and give up, and into one it writes no more than
+    the pipe holds before it ends.
+    """
+    with tempfile.TemporaryFile("w+") as asked, tempfile.TemporaryFile("w+") as said:
+        asked.write(request)
+        asked.seek(0)
+        command = [str(solc), "--standard-json"]
         try:
-            return subprocess.run(
-                [str(solc), "--standard-json"],
-                stdin=standard_input,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_TIME_LIMIT_S,
+            done = subprocess.run(
+                command, stdin=asked, stdout=said, stderr=subprocess.PIPE, text=True, check=False, timeout=_TIME_LIMIT_S
             )
         except subprocess.TimeoutExpired as error:
             raise ChainError(f"the Solidity compiler gave no answer within {_TIME_LIMIT_S} s") from error
+        said.seek(0)
+        return said.read(), done.stderr
 
 
-def _contract(done: subprocess.CompletedProcess[str], source: Path, name: str) -> Contract:
+def _contract(said: str, complaints: str, source: Path, name: str) -> Contract:
     # npm's solc may print a line about SMT solvers before the JSON.
-    start = done.stdout.find("{")
-    if start < 0:
-        raise ChainError(f"the Solidity compiler failed: {done.stderr.strip()[:300]}")
-    answer = json.loads(done.stdout[start:])
+    start = said.find("{")
+    try:
+        answer = json.loads(said[start:]) if start >= 0 else None
+    except ValueError:
+        answer = None
+    if answer is None:
+        raise ChainError(f"the Solidity compiler failed: {complaints.strip()[:300] or 'its answer is cut short'}")
     errors = [entry["message"] for entry in answer.get("errors", ()) if entry["severity"] == "error"]
     if errors:
         raise ChainError(f"{source.name} does not compile: {errors[0][:300]}")

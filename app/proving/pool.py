@@ -171,7 +171,7 @@ class _Worker:
                 return
             try:
                 warm = self._successor.is_warm()
-            except (EOFError, OSError):  # it died before it took over: the old one goes on, the next call starts another
+            except (EOFError, OSError):  # it died: the old one goes on, and the next call starts another
                 self._successor.end()
                 self._successor = None
                 return

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from app.pipeline import TickOutcome
 from app.service import Service
+from app.steps.prove import ProveOutcome
+from app.steps.submit import SubmitOutcome
 
 FEED = "btc-usdt-4h"
 
@@ -55,3 +58,120 @@ def test_tick__in_trouble__is_tried_again_within_its_minute(trouble: TickOutcome
     pipeline.let_go.set()
     service_of(pipeline)._tick(FEED)
     assert pipeline.ticks == 3
+
+
+class CountingPipeline:
+    """Proves nothing and counts how often it is asked to."""
+
+    def __init__(self, *outcomes: ProveOutcome) -> None:
+        self.feeds: dict[str, None] = {}
+        self.outcomes = list(outcomes)
+        self.asked = 0
+        self.owners_freed = 0
+
+    def free_jobs_of_the_dead(self, is_alive: object) -> None:
+        self.owners_freed += 1
+
+    def prove_next(self) -> ProveOutcome:
+        self.asked += 1
+        return self.outcomes.pop(0) if self.outcomes else ProveOutcome.IDLE
+
+    def submit_next(self) -> SubmitOutcome:
+        return SubmitOutcome.NO_CHAIN
+
+
+class Stoppable:
+    """A prover, or the pool, that counts how often it is stopped."""
+
+    def __init__(self, slots: int = 1) -> None:
+        self.slots = slots
+        self.stopped = 0
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+def proving_service(pipeline: CountingPipeline, prover: Stoppable, pool: Stoppable, jobs: int = 4) -> Service:
+    application: Any = SimpleNamespace(
+        pipeline=pipeline, prover=prover, pool=pool, settings=SimpleNamespace(prover_jobs=jobs)
+    )
+    return Service(application)
+
+
+@pytest.fixture
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.service._IDLE_S", 0.001)
+
+
+@pytest.mark.parametrize(("number", "asked"), [(0, 1), (1, 1), (2, 0), (3, 0)])
+@pytest.mark.usefixtures("_no_pauses")
+def test_prove__numbers_beyond_the_slots__wait(number: int, asked: int) -> None:
+    pipeline, prover = CountingPipeline(), Stoppable(slots=2)
+    proving_service(pipeline, prover, Stoppable())._prove(number)
+    assert pipeline.asked == asked
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_prove__the_cluster_grows__numbers_that_waited_take_part() -> None:
+    pipeline, prover = CountingPipeline(), Stoppable(slots=0)
+    service = proving_service(pipeline, prover, Stoppable())
+    service._prove(1)
+    prover.slots = 2
+    service._prove(1)
+    assert pipeline.asked == 1
+
+
+@pytest.mark.usefixtures("_no_pauses")
+def test_prove__a_number_beyond_the_slots__does_not_take_the_call_to_work() -> None:
+    service = proving_service(CountingPipeline(), Stoppable(slots=1), Stoppable())
+    service._work.set()
+    service._prove(3)
+    assert service._work.is_set()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "called"), [(ProveOutcome.PROVED, True), (ProveOutcome.WILL_RETRY, False), (ProveOutcome.IDLE, False)]
+)
+@pytest.mark.usefixtures("_no_pauses")
+def test_prove__something_proved__calls_for_its_submission(outcome: ProveOutcome, called: bool) -> None:
+    service = proving_service(CountingPipeline(outcome), Stoppable(), Stoppable())
+    service._prove(0)
+    assert service._proofs.is_set() is called
+
+
+def test_prove__gathering__looks_again_soon_and_keeps_the_call_to_work() -> None:
+    service = proving_service(CountingPipeline(ProveOutcome.GATHERING), Stoppable(), Stoppable())
+    service._work.set()
+    started = time.perf_counter()
+    service._prove(0)
+    assert time.perf_counter() - started < 0.5
+    assert service._work.is_set()
+
+
+def test_start__on_a_cluster__has_a_thread_for_each_job_it_may_be_given_and_one_for_the_chain() -> None:
+    pipeline, prover, pool = CountingPipeline(), Stoppable(slots=0), Stoppable(slots=1)
+    service = proving_service(pipeline, prover, pool, jobs=5)
+    service.start()
+    running = len(service._threads)
+    service.stop()
+    assert (running, pipeline.owners_freed) == (6, 1)
+
+
+def test_start__on_this_machine__has_a_thread_for_each_worker_and_one_for_the_chain() -> None:
+    pool = Stoppable(slots=2)
+    service = proving_service(CountingPipeline(), pool, pool, jobs=32)
+    service.start()
+    running = len(service._threads)
+    service.stop()
+    assert running == 3
+
+
+def test_stop__ends_prover_and_pool_and_every_thread_at_once() -> None:
+    prover, pool = Stoppable(slots=1), Stoppable(slots=1)
+    service = proving_service(CountingPipeline(), prover, pool)
+    service.start()
+    started = time.perf_counter()
+    service.stop()
+    assert time.perf_counter() - started < 0.9  # less than the pause of an idle thread
+    assert (prover.stopped, pool.stopped) == (1, 1)
+    assert not any(thread.is_alive() for thread in service._threads)

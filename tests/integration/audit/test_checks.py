@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.audit.bundle import Bundle, parse_bundle
-from app.audit.checks import Verdict
+from app.audit.checks import Auditor, Verdict
 from app.errors import BundleMalformed
 from app.wiring import Application
 
@@ -199,3 +199,27 @@ def test_proof_of_another_window__does_not_hold(
     changed = copy.deepcopy(document)
     changed["proof"]["proof"] = "0x" + other.proof.hex()
     assert audit(changed).failed == "commitment"
+
+
+@pytest.fixture
+def said_to_be_of_a_ceremony(bundle: Bundle) -> Bundle:
+    """The bundle as whoever trusts its SRS would write it."""
+    proof = bundle.proof.model_copy(update={"srs_development": False})
+    changed = bundle.model_copy(update={"proof": proof})
+    return changed.model_copy(update={"sha256": changed.digest()})
+
+
+def test_srs__that_the_auditor_trusts__may_be_said_to_be_no_development_one(
+    app: Application, said_to_be_of_a_ceremony: Bundle
+) -> None:
+    trusted = (said_to_be_of_a_ceremony.proof.srs_hash,)
+    verdict = Auditor(app.models, app.pool, app.settings.var_dir, trusted).verify(said_to_be_of_a_ceremony)
+    assert verdict.holds, verdict.reason
+
+
+def test_srs__that_the_auditor_does_not_trust__is_a_development_one(
+    app: Application, said_to_be_of_a_ceremony: Bundle
+) -> None:
+    verdict = Auditor(app.models, app.pool, app.settings.var_dir, ("ab" * 32,)).verify(said_to_be_of_a_ceremony)
+    assert verdict.failed == "keys"
+    assert "VERIREGIME_TRUSTED_SRS" in (verdict.reason or "")

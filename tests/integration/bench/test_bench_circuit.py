@@ -17,8 +17,8 @@ from app.settings import Settings
 @pytest.fixture(autouse=True)
 def _own_folder_and_few_proofs(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setenv("VERIREGIME_VAR_DIR", str(settings.var_dir))
-    for round_of_proofs in ("FIRST", "AGAIN"):
-        monkeypatch.setattr(search, round_of_proofs, Effort(repeats=1, warm_ups=0))
+    monkeypatch.setattr(search, "EFFORT", Effort(repeats=1, warm_ups=0))
+    monkeypatch.setattr(search, "ROUNDS", 2)
 
 
 def test_bench_circuit__two_inner_columns__are_faster_but_too_dear_and_the_release_is_picked(tmp_path: Path) -> None:
@@ -29,6 +29,7 @@ def test_bench_circuit__two_inner_columns__are_faster_but_too_dear_and_the_relea
     document = json.loads(done.stdout)
     released, columns = document["candidates"]
     assert (released["logrows"], columns["logrows"]) == (11, 10)
+    assert (released["repeats"], columns["repeats"]) == (2, 1)
     assert released["objections"] == []
     assert columns["objections"] == ["gas is above 430,000"]
     assert (released["same_class"], columns["same_class"]) == (1.0, 1.0)

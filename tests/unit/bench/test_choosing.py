@@ -51,6 +51,10 @@ def test_choose__cheaper_but_six_percent_slower__is_no_tie() -> None:
     assert picked(replace(RELEASED, name="cheap", prove_s=0.212, verify_gas=400_000)) == "released"
 
 
+def test_choose__tie_with_gas_within_its_noise__stays_as_released() -> None:
+    assert picked(replace(RELEASED, name="same", prove_s=0.195, verify_gas=415_900)) == "released"
+
+
 def test_choose__released_tied_with_the_pick__is_as_good() -> None:
     choice = choose([RELEASED, replace(RELEASED, name="cheap", prove_s=0.205, verify_gas=400_000)], "released")
     assert choice is not None

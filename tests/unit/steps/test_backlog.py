@@ -70,3 +70,26 @@ def test_bearable__proofs_that_take_no_time__is_no_division_by_zero(make: Make) 
     bearable = make(0.0).bearable(slots=1)
     assert bearable is not None
     assert bearable > 10**6
+
+
+def test_seconds__of_more_than_ten_minutes_ago__are_forgotten(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_000.0]
+    monkeypatch.setattr("app.steps.backlog.time.monotonic", lambda: now[0])
+    backlog = make(90.0)
+    now[0] += 599
+    assert backlog.seconds(joint=False) == 90.0
+    now[0] += 2
+    assert (backlog.seconds(joint=False), backlog.bearable(slots=1)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("joint_s", "slots", "keeps_up"),
+    [(None, 1, True), (60.0, 1, True), (61.0, 1, False), (119.0, 2, True), (121.0, 2, False), (60.0, 0, True)],
+)
+def test_joint_keeps_up__while_the_joint_proofs_of_a_minute_are_made_within_it(
+    make: Make, joint_s: float | None, slots: int, keeps_up: bool
+) -> None:
+    backlog = make(arrivals_per_s=10 / 60, windows_at_once=10)
+    if joint_s is not None:
+        backlog.add(joint_s, joint=True)
+    assert backlog.joint_keeps_up(slots) is keeps_up

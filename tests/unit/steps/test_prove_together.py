@@ -33,6 +33,12 @@ def batch_keys(served: ServedFeed, model: ReleasedModel) -> Keys:
 
 
 @pytest.fixture
+def backlog() -> Backlog:
+    """Three feeds: three windows a minute."""
+    return Backlog(catch_up_s=600, arrivals_per_s=3 / 60, windows_at_once=3)
+
+
+@pytest.fixture
 def make_step(
     sqlite_database: Database,
     served: ServedFeed,
@@ -40,6 +46,7 @@ def make_step(
     pool: ScriptedPool,
     metrics: Metrics,
     policy: ProvingPolicy,
+    backlog: Backlog,
     wall: list[int],
     window_end_ms: int,
 ) -> Callable[..., ProofStep]:
@@ -53,7 +60,6 @@ def make_step(
         joint_s: float | None = None,
     ) -> ProofStep:
         feeds = {name: replace(served, feed=Feed(name, name[:3].upper()), batch_keys=keys) for name in FEEDS}
-        backlog = Backlog(catch_up_s=600, arrivals_per_s=3 / 60, windows_at_once=3)
         for seconds, joint in ((single_s, False), (joint_s, True)):
             if seconds is not None:
                 backlog.add(seconds, joint=joint)
@@ -152,6 +158,16 @@ def test_next__together__each_attempt_says_with_how_many(
     assert [(one.outcome, one.windows) for (one,) in tried] == [(AttemptOutcome.PROVED, 3)] * 3
 
 
+@pytest.mark.usefixtures("agreeing")
+def test_next__together__is_remembered_as_the_speed_of_joint_proofs_only(
+    make_step: Callable[..., ProofStep], minute: Callable[..., list[Prediction]], backlog: Backlog
+) -> None:
+    minute()
+    make_step().next()
+    assert backlog.seconds(joint=False) is None
+    assert backlog.seconds(joint=True) is not None
+
+
 @pytest.mark.parametrize(
     ("setting", "together"),
     [
@@ -161,6 +177,8 @@ def test_next__together__each_attempt_says_with_how_many(
         ({"batching": "auto"}, False),
         ({"batching": "auto", "saves_gas": True}, True),
         ({"batching": "auto", "saves_gas": True, "single_s": 0.2, "joint_s": 60.0}, True),
+        ({"batching": "auto", "saves_gas": True, "single_s": 0.2, "joint_s": 61.0}, False),
+        ({"batching": "always", "single_s": 0.2, "joint_s": 61.0}, True),
         ({"batching": "auto", "single_s": 0.2}, False),
         ({"batching": "auto", "single_s": 0.2, "joint_s": 0.59}, True),
         ({"batching": "auto", "single_s": 0.2, "joint_s": 0.61}, False),
@@ -172,7 +190,9 @@ def test_next__together__each_attempt_says_with_how_many(
         "always",
         "auto, unmeasured: seven windows are needed",
         "auto, on a chain",
-        "auto, on a chain, however slow",
+        "auto, on a chain, in the minute",
+        "auto, on a chain, too slow for the minute",
+        "always, however slow",
         "auto, half measured",
         "auto, faster together",
         "auto, slower together",

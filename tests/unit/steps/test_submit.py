@@ -1,20 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from app.clock import Clock
-from app.errors import ChainError, ChainUnavailable, SimulationReverted, TransactionFailed
+from app.errors import ChainError, ChainUnavailable, Misconfigured, SimulationReverted, TransactionFailed
 from app.inference.network import forecast_from
 from app.metrics import Metrics
 from app.steps.submit import ChainTarget, SubmitOutcome, SubmitStep
 from app.store.database import Database
 from app.types import MINUTE_MS, Prediction, Proof, Receipt, SignedTransaction, Status, Submission
 
-VERIFIER = "0x" + "11" * 20
+VERIFIER, BATCH_VERIFIER = "0x" + "11" * 20, "0x" + "22" * 20
 ACCEPTED = Receipt(succeeded=True, block_number=12, gas_used=345_678)
 REVERTED = Receipt(succeeded=False, block_number=13, gas_used=600_000)
 Proved = Callable[..., Prediction]
@@ -312,3 +312,60 @@ def test_next__every_end__is_counted(step: SubmitStep, chain: ScriptedChain, pro
         for outcome in ("idle", "would-revert", "sent", "pending")
     }
     assert counted == {"idle": 1, "would-revert": 1, "sent": 1, "pending": None}
+
+
+@pytest.fixture
+def joint(
+    sqlite_database: Database, make_prediction: Callable[..., Prediction], make_proof: Callable[..., Proof]
+) -> list[Prediction]:
+    """Two predictions of one proof."""
+    made = [make_prediction(feed=feed) for feed in ("btc-usdt-4h", "eth-usdt-4h")]
+    members = (*(prediction.id for prediction in made), None)
+    with sqlite_database.unit_of_work() as store:
+        for prediction in made:
+            store.predictions.add(prediction)
+        store.jobs.lease_together("me", 0, 1_000, made[0].model_id, least=2, most=3)
+        for slot, prediction in enumerate(made):
+            proof = make_proof(instances=tuple(range(9)), members=members, slot=slot)
+            assert store.jobs.finish(prediction.id, "me", proof, forecast_from((0, 1, -1)), 77)
+    return made
+
+
+def test_next__a_joint_proof__goes_once_to_the_verifier_of_such_proofs(
+    step: SubmitStep, chain: ScriptedChain, joint: list[Prediction], sqlite_database: Database
+) -> None:
+    step.target = replace(step.target, batch_verifier=BATCH_VERIFIER) if step.target else None
+    assert step.next() is SubmitOutcome.SENT
+    with sqlite_database.unit_of_work(write=False) as store:
+        sent = store.submissions.of([prediction.id for prediction in joint])
+    assert {(one.contract, one.raw) for one in sent.values()} == {(BATCH_VERIFIER, chain.sent[0])}
+    assert [status(sqlite_database, prediction) for prediction in joint] == [Status.SUBMITTED] * 2
+
+
+def test_next__a_joint_proof_accepted__confirms_both_and_is_idle_then(
+    step: SubmitStep, chain: ScriptedChain, joint: list[Prediction], sqlite_database: Database
+) -> None:
+    step.target = replace(step.target, batch_verifier=BATCH_VERIFIER) if step.target else None
+    step.next()
+    chain.receipts = [ACCEPTED]
+    assert [step.next(), step.next()] == [SubmitOutcome.CONFIRMED, SubmitOutcome.IDLE]
+    assert [status(sqlite_database, prediction) for prediction in joint] == [Status.CONFIRMED] * 2
+    assert chain.calls.count("sign") == 1
+
+
+def test_next__a_joint_proof_lost_on_the_way__is_sent_anew_for_both(
+    step: SubmitStep, chain: ScriptedChain, joint: list[Prediction], sqlite_database: Database
+) -> None:
+    step.target = replace(step.target, batch_verifier=BATCH_VERIFIER) if step.target else None
+    step.next()
+    chain.send_error = TransactionFailed("nonce too low")
+    outcomes = [step.next()]
+    chain.send_error = None
+    assert [*outcomes, step.next()] == [SubmitOutcome.FORGOTTEN, SubmitOutcome.SENT]
+    assert [status(sqlite_database, prediction) for prediction in joint] == [Status.SUBMITTED] * 2
+
+
+@pytest.mark.usefixtures("joint")
+def test_next__a_joint_proof_without_a_verifier_for_it__says_what_to_set(step: SubmitStep) -> None:
+    with pytest.raises(Misconfigured, match="VERIREGIME_BATCH_VERIFIER_ADDRESS"):
+        step.next()

@@ -1,0 +1,101 @@
+"""The few decisions that wiring takes itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.inference.release import ReleasedModel
+from app.settings import Settings
+from app.steps.submit import ChainTarget
+from app.types import Circuit, ModelId
+from app.wiring import batch_keys, limits, proving_policy
+
+BOTH = ("btc-usdt-4h", "eth-usdt-4h")
+CHAIN: Any = object()
+Asked = list[tuple[Circuit, tuple[str, ...]]]
+
+
+def settings(**fields: object) -> Settings:
+    return Settings(_env_file=None, **fields)  # type: ignore[call-arg, arg-type]
+
+
+class KeyMaker:
+    """Notes which keys it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: Asked = []
+
+    def serving_keys(self, var_dir: Path, circuit: Circuit, trusted: Collection[str] = ()) -> str:
+        self.asked.append((circuit, tuple(trusted)))
+        return "keys"
+
+
+def keys_for(wanted: Settings, model: ReleasedModel, *others: ReleasedModel) -> tuple[object, Asked]:
+    pool: Any = KeyMaker()
+    return batch_keys(wanted, model, {one.name: one for one in (model, *others)}, pool), pool.asked
+
+
+def test_batch_keys__several_feeds_of_the_model__are_those_of_its_joint_circuit(model: ReleasedModel) -> None:
+    trusted = ("ab" * 32,)
+    found, asked = keys_for(settings(feeds=BOTH, trusted_srs=trusted), model)
+    assert (found, asked) == ("keys", [(model.batch, trusted)])
+
+
+@pytest.mark.parametrize("batching", ["auto", "always"])
+def test_batch_keys__a_feed_alone__has_none(model: ReleasedModel, batching: str) -> None:
+    assert keys_for(settings(feeds=BOTH[:1], batching=batching), model) == (None, [])
+
+
+def test_batch_keys__batching_off__are_not_made(model: ReleasedModel) -> None:
+    assert keys_for(settings(feeds=BOTH, batching="off"), model) == (None, [])
+
+
+def test_batch_keys__model_without_a_joint_circuit__has_none(model: ReleasedModel) -> None:
+    assert keys_for(settings(feeds=BOTH), replace(model, batch=None)) == (None, [])
+
+
+def test_batch_keys__each_feed_by_a_model_of_its_own__has_none(model: ReleasedModel) -> None:
+    other = replace(
+        model,
+        name="z",
+        model_id=ModelId("cd" * 32),
+        manifest={**model.manifest, "feeds": ["eth-usdt-4h"]},
+    )
+    assert keys_for(settings(feeds=BOTH), model, other) == (None, [])
+
+
+@pytest.mark.parametrize("batching", ["auto", "off", "always"])
+def test_proving_policy__without_a_chain__is_as_set_and_saves_no_gas(batching: str) -> None:
+    policy = proving_policy(settings(batching=batching), None, 30)
+    assert (policy.batching, policy.saves_gas) == (batching, False)
+
+
+@pytest.mark.parametrize("batching", ["auto", "off", "always"])
+def test_proving_policy__on_a_chain_with_both_verifiers__is_as_set_and_saves_gas(batching: str) -> None:
+    policy = proving_policy(settings(batching=batching), ChainTarget(CHAIN, "0x11", "0x22"), 30)
+    assert (policy.batching, policy.saves_gas) == (batching, True)
+
+
+@pytest.mark.parametrize("batching", ["auto", "off", "always"])
+def test_proving_policy__on_a_chain_without_a_joint_verifier__each_window_is_proved_alone(batching: str) -> None:
+    assert proving_policy(settings(batching=batching), ChainTarget(CHAIN, "0x11"), 30).batching == "off"
+
+
+def test_proving_policy__a_lease__outlasts_the_provers_patience() -> None:
+    assert proving_policy(settings(), None, patience_s=43).lease_ms == 48_000
+
+
+def test_proving_policy__owner__tells_this_process_among_those_of_all_machines() -> None:
+    host, _, pid = proving_policy(settings(proof_attempts=7), None, 30).owner.rpartition(":")
+    assert (bool(host), int(pid)) == (True, os.getpid())
+
+
+def test_limits__are_those_of_the_settings() -> None:
+    found = limits(settings(proof_time_limit_s=9, prover_memory_mib=99, prover_lifetime=8, prover_threads=3))
+    assert (found.time_s, found.memory_mib, found.calls, found.threads) == (9, 99, 8, 3)
