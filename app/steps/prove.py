@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _SHED_EVERY_S = 5.0
 _GATHER_MS = 400
 """How long the first window of a minute waits for those of the other feeds, where they are proved together."""
-_JOINT_AGAINST_SINGLE = 7.0
+_JOINT_AGAINST_SINGLE = 9.0
 """A joint proof takes as long as so many single ones (docs/circuit-search.md), until it is measured here."""
 _OUTCOMES: tuple[tuple[type[ProvingFailed], AttemptOutcome], ...] = (
     (OutputsDisagree, AttemptOutcome.DISAGREED),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +17,9 @@ from app.types import MINUTE_MS, Proof, Submission
 log = logging.getLogger(__name__)
 
 _SUBMIT_WITHIN_MS = 10 * MINUTE_MS
+_RECEIPT_LAG_S = 3.0
+"""A node counts a mined transaction's nonce as used before it shows the receipt: anvil by milliseconds, others longer."""
+_LOOK_EVERY_S = 0.1
 
 
 class SubmitOutcome(StrEnum):
@@ -95,7 +99,7 @@ class SubmitStep:
             try:
                 target.chain.send(open_one.raw)
             except TransactionFailed as error:
-                if target.chain.receipt(open_one.tx_hash) is not None:  # mined in between
+                if _was_mined(target.chain, open_one.tx_hash):
                     return SubmitOutcome.PENDING
                 log.warning("transaction %s is lost (%s): its proof will be sent anew", open_one.tx_hash, error)
                 with self._database.unit_of_work() as store:
@@ -113,3 +117,13 @@ class SubmitStep:
             receipt.gas_used,
         )
         return SubmitOutcome.CONFIRMED if receipt.succeeded else SubmitOutcome.REVERTED
+
+
+def _was_mined(chain: Chain, tx_hash: str) -> bool:
+    """Whether the transaction that used up the nonce was ours after all."""
+    give_up = time.monotonic() + _RECEIPT_LAG_S
+    while chain.receipt(tx_hash) is None:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(_LOOK_EVERY_S)
+    return True

@@ -25,13 +25,13 @@ class Elsewhere:
     slots = 4
     patience_s = 40.0
 
-    def __init__(self, pool: ProverPool, change: Change = lambda proof: proof) -> None:
-        self._pool = pool
+    def __init__(self, made: Proof, change: Change = lambda proof: proof) -> None:
+        self._made = made
         self._change = change
         self.stopped = False
 
     def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
-        return self._change(self._pool.prove(keys, observation))
+        return self._change(self._made)
 
     def stop(self) -> None:
         self.stopped = True
@@ -49,6 +49,11 @@ def keys(pool: ProverPool, settings: Settings, model: ReleasedModel) -> Keys:
 
 
 @pytest.fixture(scope="module")
+def honest(pool: ProverPool, keys: Keys) -> Proof:
+    return pool.prove(keys, OBSERVATION)
+
+
+@pytest.fixture(scope="module")
 def of_other_inputs(pool: ProverPool, keys: Keys) -> Proof:
     return pool.prove(keys, (OBSERVATION[0] + 1, *OBSERVATION[1:]))
 
@@ -59,10 +64,8 @@ def flipped(proof: Proof, place: int) -> Proof:
     return replace(proof, proof=bytes(changed), commitment=bytes(changed[:64]))
 
 
-def test_prove__honest__is_what_the_other_made(pool: ProverPool, keys: Keys) -> None:
-    proof = CheckedProver(Elsewhere(pool), pool).prove(keys, OBSERVATION)
-    assert pool.verify(keys, proof.proof, proof.instances)
-    assert proof.commitment == pool.commit(keys, OBSERVATION)
+def test_prove__honest__is_what_the_other_made(pool: ProverPool, keys: Keys, honest: Proof) -> None:
+    assert CheckedProver(Elsewhere(honest), pool).prove(keys, OBSERVATION) == honest
 
 
 @pytest.mark.parametrize(
@@ -94,39 +97,43 @@ def test_prove__honest__is_what_the_other_made(pool: ProverPool, keys: Keys) -> 
         "no commitment beside it",
     ],
 )
-def test_prove__not_honest__is_rejected(pool: ProverPool, keys: Keys, change: Change, words: str) -> None:
+def test_prove__not_honest__is_rejected(
+    pool: ProverPool, keys: Keys, honest: Proof, change: Change, words: str
+) -> None:
     with pytest.raises(ProofRejected, match=words):
-        CheckedProver(Elsewhere(pool, change), pool).prove(keys, OBSERVATION)
+        CheckedProver(Elsewhere(honest, change), pool).prove(keys, OBSERVATION)
 
 
 def test_prove__a_sound_proof_of_other_inputs__is_rejected(
     pool: ProverPool, keys: Keys, of_other_inputs: Proof
 ) -> None:
     with pytest.raises(ProofRejected, match="other inputs"):
-        CheckedProver(Elsewhere(pool, lambda _: of_other_inputs), pool).prove(keys, OBSERVATION)
+        CheckedProver(Elsewhere(of_other_inputs), pool).prove(keys, OBSERVATION)
 
 
-def test_prove__says_nothing_of_whom_it_was_proved_with__whatever_the_other_says(pool: ProverPool, keys: Keys) -> None:
+def test_prove__says_nothing_of_whom_it_was_proved_with__whatever_the_other_says(
+    pool: ProverPool, keys: Keys, honest: Proof
+) -> None:
     claims = {"members": (PredictionId("ab" * 16), None), "slot": 1}
-    proof = CheckedProver(Elsewhere(pool, lambda proof: replace(proof, **claims)), pool).prove(keys, OBSERVATION)
+    proof = CheckedProver(Elsewhere(honest, lambda proof: replace(proof, **claims)), pool).prove(keys, OBSERVATION)
     assert (proof.members, proof.slot, proof.outputs) == ((), 0, proof.instances)
 
 
-def test_prove__the_other_is_away__says_so(pool: ProverPool, keys: Keys) -> None:
+def test_prove__the_other_is_away__says_so(pool: ProverPool, keys: Keys, honest: Proof) -> None:
     def away(_: Proof) -> Proof:
         raise ProverUnavailable("no scheduler answers")
 
     with pytest.raises(ProverUnavailable, match="no scheduler answers"):
-        CheckedProver(Elsewhere(pool, away), pool).prove(keys, OBSERVATION)
+        CheckedProver(Elsewhere(honest, away), pool).prove(keys, OBSERVATION)
 
 
-def test_slots_and_patience__are_the_others_and_the_time_to_check_what_it_made(pool: ProverPool) -> None:
-    prover = CheckedProver(Elsewhere(pool), pool)
+def test_slots_and_patience__are_the_others_and_the_time_to_check_what_it_made(pool: ProverPool, honest: Proof) -> None:
+    prover = CheckedProver(Elsewhere(honest), pool)
     assert (prover.slots, prover.patience_s) == (4, 40 + 2 * 20)
 
 
-def test_stop__lets_go_of_the_other_and_leaves_our_own_processes(pool: ProverPool, keys: Keys) -> None:
-    elsewhere = Elsewhere(pool)
+def test_stop__lets_go_of_the_other_and_leaves_our_own_processes(pool: ProverPool, keys: Keys, honest: Proof) -> None:
+    elsewhere = Elsewhere(honest)
     CheckedProver(elsewhere, pool).stop()
     assert elsewhere.stopped
     assert pool.commit(keys, OBSERVATION)

@@ -56,6 +56,12 @@ class ScriptedChain:
             raise error
 
 
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.steps.submit._RECEIPT_LAG_S", 0.05)
+    monkeypatch.setattr("app.steps.submit._LOOK_EVERY_S", 0.001)
+
+
 @pytest.fixture
 def chain() -> ScriptedChain:
     return ScriptedChain()
@@ -287,6 +293,16 @@ def test_next__mined_between_two_questions__is_not_forgotten(
     step.next()
     chain.send_error = TransactionFailed("nonce too low")
     chain.receipts = [None, ACCEPTED, ACCEPTED]
+    assert [step.next(), step.next()] == [SubmitOutcome.PENDING, SubmitOutcome.CONFIRMED]
+
+
+def test_next__mined_but_its_receipt_shows_late__is_not_forgotten(
+    step: SubmitStep, chain: ScriptedChain, proved: Proved
+) -> None:
+    proved()
+    step.next()
+    chain.send_error = TransactionFailed("nonce too low")
+    chain.receipts = [None, None, None, None, ACCEPTED, ACCEPTED]
     assert [step.next(), step.next()] == [SubmitOutcome.PENDING, SubmitOutcome.CONFIRMED]
 
 
