@@ -72,7 +72,7 @@ def _models(settings: Settings) -> str:
 def _keys(settings: Settings) -> str:
     models = load_models(settings.models_dir)
     with open_pool(settings, 1) as pool:
-        made = [pool.serving_keys(settings.var_dir, model.circuit, settings.trusted_srs) for model in models.values()]
+        made = [pool.serving_keys(settings.var_dir, model.circuit, *settings.srs_choice) for model in models.values()]
     kind = "DEVELOPMENT SRS" if any(keys.srs_is_development for keys in made) else "public SRS"
     return f"{len(made)} in {settings.var_dir / 'keys'}, {kind}"
 

@@ -105,8 +105,8 @@ class Service:
             self._stopping.wait(_IDLE_S)  # not for work: the call to it is for those who can take it
             return
         outcome = self._app.pipeline.prove_next()
-        if outcome is ProveOutcome.PROVED:
-            self._proofs.set()
+        if outcome in (ProveOutcome.PROVED, ProveOutcome.DISAGREEMENT, ProveOutcome.LEASE_LOST):
+            self._proofs.set()  # the other windows of a joint proof may be good
         elif outcome is ProveOutcome.GATHERING:
             self._stopping.wait(_GATHERING_S)
         elif outcome is ProveOutcome.IDLE:

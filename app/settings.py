@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         description="SHA-256 of SRS files besides the public ones whose ceremony you trust, comma separated.",
     )
 
+    use_srs: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="SHA-256 of SRS files to prove under, one per size, whatever their origin; else the best there is.",
+    )
+
     rpc_url: AnyHttpUrl | None = Field(default=None, description="Ethereum JSON-RPC endpoint; none means no chain.")
     verifier_address: str | None = Field(default=None, description="Deployed Solidity verifier of the model.")
     batch_verifier_address: str | None = Field(
@@ -121,7 +126,7 @@ class Settings(BaseSettings):
 
     max_bundle_bytes: int = Field(default=16 * 2**20, gt=0, description="Largest bundle that `verify` reads.")
 
-    @field_validator("feeds", "venues", "trusted_srs", mode="before")
+    @field_validator("feeds", "venues", "trusted_srs", "use_srs", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -138,7 +143,7 @@ class Settings(BaseSettings):
             parse_feed(name)
         return value
 
-    @field_validator("trusted_srs")
+    @field_validator("trusted_srs", "use_srs")
     @classmethod
     def _hashes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         hashes = tuple(digest.lower() for digest in value)
@@ -159,6 +164,11 @@ class Settings(BaseSettings):
                 "VERIREGIME_RPC_URL also needs VERIREGIME_VERIFIER_ADDRESS and VERIREGIME_SUBMITTER_KEY_FILE"
             )
         return self
+
+    @property
+    def srs_choice(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Which SRS files are trusted, and which are to be used: what `serving_srs` asks for."""
+        return self.trusted_srs, self.use_srs
 
     def store_url(self) -> str:
         if self.database_url_file is not None:

@@ -190,7 +190,7 @@ def _served(
         model=model,
         spec=spec,
         network=Network(model),
-        keys=pool.serving_keys(settings.var_dir, model.circuit, settings.trusted_srs),
+        keys=pool.serving_keys(settings.var_dir, model.circuit, *settings.srs_choice),
         venues=venues,
         batch_keys=batch_keys(settings, model, models, pool),
     )
@@ -203,7 +203,7 @@ def batch_keys(
     feeds = [name for name in settings.feeds if model_for(parse_feed(name), models).model_id == model.model_id]
     if model.batch is None or settings.batching == "off" or len(feeds) < 2:
         return None
-    return pool.serving_keys(settings.var_dir, model.batch, settings.trusted_srs)
+    return pool.serving_keys(settings.var_dir, model.batch, *settings.srs_choice)
 
 
 def open_venue(settings: Settings, name: str) -> Venue:

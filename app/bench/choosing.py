@@ -16,17 +16,20 @@ MOST_GAS = 430_000
 MOST_GAS_PER_WINDOW = 65_000
 """With ten windows in it."""
 TIE = 1.05
-"""Medians closer than this are the same."""
+"""Times as long as the fastest is still as fast."""
 GAS_NOISE = 1_000
 """Gas of one circuit differs from proof to proof by how many of its bytes are zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the rule looks at. ``gas_limit`` is what a transaction may cost."""
+    """What the rule looks at. ``gas_limit`` is what a transaction may cost.
+
+    ``least_prove_s`` is the fastest proof: whatever else runs on a machine only adds to it, and not to all alike.
+    """
 
     name: str
-    prove_s: float
+    least_prove_s: float
     verify_gas: int | None
     agreement: float
     binds_inputs: bool
@@ -58,8 +61,8 @@ def objections(candidate: Measured) -> list[str]:
 def near_fastest(candidates: Iterable[Measured], within: float) -> list[Measured]:
     """Those that could be picked and take at most ``within`` times as long as the fastest of them."""
     eligible = [candidate for candidate in candidates if not objections(candidate)]
-    least = min((candidate.prove_s for candidate in eligible), default=0.0)
-    return [candidate for candidate in eligible if candidate.prove_s <= within * least]
+    least = min((candidate.least_prove_s for candidate in eligible), default=0.0)
+    return [candidate for candidate in eligible if candidate.least_prove_s <= within * least]
 
 
 def choose(candidates: Sequence[Measured], released: str) -> Choice | None:
@@ -67,16 +70,16 @@ def choose(candidates: Sequence[Measured], released: str) -> Choice | None:
     tied = near_fastest(candidates, TIE)
     if not tied:
         return None
-    fastest = min(tied, key=lambda candidate: candidate.prove_s)
+    fastest = min(tied, key=lambda candidate: candidate.least_prove_s)
     least_gas = min(candidate.verify_gas or 0 for candidate in tied)
     cheap = [candidate for candidate in tied if (candidate.verify_gas or 0) <= least_gas + GAS_NOISE]
-    best = min(cheap, key=lambda candidate: (candidate.name != released, candidate.prove_s))
-    reason = f"{best.prove_s:.3f} s a proof is the least among those that can be picked"
+    best = min(cheap, key=lambda candidate: (candidate.name != released, candidate.least_prove_s))
+    reason = f"{best.least_prove_s:.3f} s for its fastest proof is the least among those that can be picked"
     if best is not fastest:
         cheaper = (best.verify_gas or 0) + GAS_NOISE < (fastest.verify_gas or 0)
         reason = (
-            f"{best.prove_s:.3f} s a proof is within {TIE - 1:.0%} of the least, {fastest.prove_s:.3f} s of "
-            f"{fastest.name}, and {best.verify_gas:,} gas is {'less than its' if cheaper else 'the same as its'} "
-            f"{fastest.verify_gas:,}"
+            f"{best.least_prove_s:.3f} s for its fastest proof is within {TIE - 1:.0%} of the least, "
+            f"{fastest.least_prove_s:.3f} s of {fastest.name}, and {best.verify_gas:,} gas is "
+            f"{'less than' if cheaper else 'the same as'} its {fastest.verify_gas:,}"
         )
     return Choice(best.name, reason, any(candidate.name == released for candidate in tied))

@@ -7,7 +7,7 @@ all their proofs count together: a busy moment of the machine then falls on one 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -190,24 +190,20 @@ def _reach(spec: VariationSpec) -> FloatArray:
 
 
 def _contenders(found: Mapping[str, Found], joint: int) -> list[str]:
-    """Worth a second look: by their best proof near the fastest of all, and always the released one."""
-    comparable = _comparable(found, joint, of=min)
+    """Worth a second look: those near the fastest, and always the released one."""
+    comparable = _comparable(found, joint)
     near = {candidate.name for candidate in near_fastest(comparable, CONTENDERS_WITHIN)} | {RELEASED}
     return [candidate.name for candidate in comparable if candidate.name in near]
 
 
-def _comparable(
-    found: Mapping[str, Found], joint: int, of: Callable[[Sequence[float]], float] = median
-) -> list[Measured]:
-    return [_rule_sees(entry, entry.figures, joint, of) for entry in found.values() if entry.figures]
+def _comparable(found: Mapping[str, Found], joint: int) -> list[Measured]:
+    return [_rule_sees(entry, entry.figures, joint) for entry in found.values() if entry.figures]
 
 
-def _rule_sees(
-    found: Found, figures: CircuitFigures, joint: int, of: Callable[[Sequence[float]], float] = median
-) -> Measured:
+def _rule_sees(found: Found, figures: CircuitFigures, joint: int) -> Measured:
     return Measured(
         name=found.candidate.name,
-        prove_s=of(figures.prove_seconds),
+        least_prove_s=min(figures.prove_seconds),
         verify_gas=figures.chain.verify_gas,
         agreement=found.same_class,
         binds_inputs=found.candidate.binds_inputs,

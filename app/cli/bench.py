@@ -114,7 +114,7 @@ def pool(
     observations = market_windows(spec, _DIFFERENT_WINDOWS).at_scale(spec.input_scale).tolist()
     with watched("bench pool") as say:
         found = bench_pool(
-            lambda made: made.serving_keys(settings.var_dir, judged.circuit, settings.trusted_srs),
+            lambda made: made.serving_keys(settings.var_dir, judged.circuit, *settings.srs_choice),
             observations,
             limits(settings),
             proofs=proofs,
@@ -159,7 +159,7 @@ def agreement(
     settings = Settings()
     judged = released(settings, model)
     with watched("bench agreement") as say, open_pool(settings, usable_cores()) as provers:
-        keys = provers.serving_keys(settings.var_dir, judged.circuit, settings.trusted_srs)
+        keys = provers.serving_keys(settings.var_dir, judged.circuit, *settings.srs_choice)
         found = bench_agreement(judged, keys, provers, candles, windows, say)
     _show(found, as_json, as_text)
 

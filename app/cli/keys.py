@@ -31,7 +31,7 @@ def build(
     settings = Settings()
     strings, built = [], []
     for name, circuit in _circuits(settings, model):
-        srs = serving_srs(settings.var_dir / "srs", circuit.logrows, settings.trusted_srs)
+        srs = serving_srs(settings.var_dir / "srs", circuit.logrows, *settings.srs_choice)
         made = ensure_keys(settings.var_dir / "keys", circuit, srs)
         strings.append(srs)
         built.append(

@@ -133,8 +133,9 @@ def _development_warning(one: Srs) -> str:
             "veriregime srs fetch, or import a public ceremony's file"
         )
     return (
-        f"{one.path} is of UNKNOWN ORIGIN: whoever made it may know its secret and forge any proof. It serves audits, "
-        f"not proving, unless you trust its ceremony: VERIREGIME_TRUSTED_SRS={one.sha256}"
+        f"{one.path} is of UNKNOWN ORIGIN: whoever made it may know its secret and forge any proof. Audits can use it. "
+        f"To prove under it all the same: VERIREGIME_USE_SRS={one.sha256}. If you trust the ceremony it comes from: "
+        f"VERIREGIME_TRUSTED_SRS={one.sha256}"
     )
 
 

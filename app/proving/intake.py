@@ -48,15 +48,15 @@ def import_srs(
     """Keep a .srs or a `.ptau` file, told apart by their first bytes, as one .srs per size in ``folder``.
 
     A `.ptau` is converted for each of ``logrows``; where none are asked for, for those of ``needed`` that it is large
-    enough for, one at least. A .srs has one size, which must be the one asked for if any is. Raises `SrsInvalid` with
-    the reason, `SrsUnavailable` when the file cannot be read or kept.
+    enough for, one at least. A .srs has one size, which must be one that is asked for, or needed where none is. Raises
+    `SrsInvalid` with the reason, `SrsUnavailable` when the file cannot be read or kept.
     """
     try:
         with path.open("rb") as file:
             if file.read(len(MAGIC)) == MAGIC:
                 strings, source = _from_ptau(file, path, logrows, needed)
             else:
-                strings, source = [_whole_srs(file, path, logrows)], None
+                strings, source = [_whole_srs(file, path, logrows, needed)], None
     except SrsInvalid as error:
         raise SrsInvalid(f"{path} is refused: {error}") from error
     except OSError as error:
@@ -68,7 +68,7 @@ def check_srs_file(path: Path) -> int:
     """Check every point of a .srs file and give its logrows. Raises `SrsInvalid` or `SrsUnavailable`."""
     try:
         with path.open("rb") as file:
-            raw = _whole_srs(file, path, ())
+            raw = _whole_srs(file, path)
     except OSError as error:
         raise SrsUnavailable(f"{path} cannot be read: {error.strerror}") from error
     return int.from_bytes(raw[:4], "little")
@@ -100,12 +100,15 @@ def _from_ptau(
     return strings, _Source(ptau.blake2b(), ptau.power)
 
 
-def _whole_srs(file: BufferedReader, path: Path, logrows: Collection[int]) -> bytes:
+def _whole_srs(file: BufferedReader, path: Path, logrows: Collection[int] = (), needed: Collection[int] = ()) -> bytes:
     file.seek(0)
     found = check_header(file.read(4), path.stat().st_size)
     if logrows and set(logrows) != {found}:
         asked = ", ".join(str(k) for k in sorted(logrows))
         raise SrsInvalid(f"it is for k = {found}, not {asked}")
+    if not logrows and needed and found not in needed:
+        sizes = " and ".join(str(k) for k in sorted(needed))
+        raise SrsInvalid(f"it is for k = {found}, the released models need k = {sizes} (--logrows {found} keeps it)")
     file.seek(0)
     raw = file.read()
     check_srs(raw)

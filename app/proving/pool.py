@@ -79,12 +79,15 @@ class ProverPool:
     def process_ids(self) -> list[int]:
         return [worker.pid for worker in self._workers]
 
-    def serving_keys(self, var_dir: Path, circuit: Circuit, trusted: Collection[str] = ()) -> Keys:
-        """Keys under the best SRS of this installation, which is the development one where there is no other.
+    def serving_keys(
+        self, var_dir: Path, circuit: Circuit, trusted: Collection[str] = (), chosen: Collection[str] = ()
+    ) -> Keys:
+        """Keys under the SRS that `app.proving.srs.serving_srs` takes; both made on first use where they are not here.
 
-        ``trusted`` are hashes of SRS files whose ceremony the operator trusts.
+        ``trusted`` are hashes of SRS files whose ceremony the operator trusts, ``chosen`` of those to use in any case.
         """
-        return cast(Keys, self._run(_KEYS_TIME_LIMIT_S, "serving_keys", var_dir, circuit, tuple(trusted)))
+        asked = (var_dir, circuit, tuple(trusted), tuple(chosen))
+        return cast(Keys, self._run(_KEYS_TIME_LIMIT_S, "serving_keys", *asked))
 
     def keys_for_srs(
         self, var_dir: Path, circuit: Circuit, srs_sha256: str, trusted: Collection[str] = ()

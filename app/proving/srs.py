@@ -56,13 +56,17 @@ def read_srs(path: Path, trusted: Collection[str] = ()) -> Srs:
     return Srs(path, sha256, logrows, srs_origin(logrows, sha256, _ptau_blake2b(path.parent, sha256), trusted))
 
 
-def serving_srs(folder: Path, logrows: int, trusted: Collection[str] = ()) -> Srs:
-    """The SRS to make keys under: the most trustworthy of exactly this size in ``folder``.
+def serving_srs(folder: Path, logrows: int, trusted: Collection[str] = (), chosen: Collection[str] = ()) -> Srs:
+    """The SRS to make keys under: the one among ``chosen``, else the most trustworthy of exactly this size.
 
     That is a public one, else one from a ceremony's `.ptau`, else a trusted one. Where there is none it is the
-    development SRS made here, on first use, and never an imported file of unknown origin.
+    development SRS made here, on first use, and never an imported file of unknown origin that was not chosen: somebody
+    may have brought it for an audit only.
     """
     here = [read_srs(path, trusted) for path in srs_files(folder) if _header(path) == logrows]
+    for srs in here:
+        if srs.sha256 in chosen:
+            return srs
     rank = list(SrsOrigin)
     best = min(here, key=lambda srs: rank.index(srs.origin), default=None)
     return best if best and not best.is_development else development_srs(folder, logrows)

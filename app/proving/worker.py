@@ -20,8 +20,8 @@ from app.proving.srs import find_srs, serving_srs
 from app.types import Circuit, Keys
 
 
-def serving_keys(var_dir: Path, circuit: Circuit, trusted: Sequence[str]) -> Keys:
-    return ensure_keys(var_dir / "keys", circuit, serving_srs(var_dir / "srs", circuit.logrows, trusted))
+def serving_keys(var_dir: Path, circuit: Circuit, trusted: Sequence[str], chosen: Sequence[str]) -> Keys:
+    return ensure_keys(var_dir / "keys", circuit, serving_srs(var_dir / "srs", circuit.logrows, trusted, chosen))
 
 
 def keys_for_srs(var_dir: Path, circuit: Circuit, srs_sha256: str, trusted: Sequence[str]) -> Keys | None:

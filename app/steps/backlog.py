@@ -41,13 +41,15 @@ class Backlog:
         seconds = self.seconds(joint=True)
         return seconds is None or seconds / max(1, slots) * self._arrivals_per_s <= self._windows_at_once
 
-    def bearable(self, slots: int) -> int | None:
-        """How many windows may wait so that all are proved within the catch-up time; None when nobody can tell.
+    def bearable(self, slots: int) -> tuple[int, float] | None:
+        """How many windows may wait so that all are proved within the catch-up time, and the seconds that one takes.
 
-        Where windows arrive as fast as they are proved, that is the newest one of each feed.
+        None when nobody can tell. Where windows arrive as fast as they are proved, it is the newest one of each feed.
         """
-        seconds = self.seconds(joint=False)
+        seconds, joint = self.seconds(joint=False), self.seconds(joint=True)
+        if seconds is None and joint is not None:
+            seconds = joint / self._windows_at_once
         if seconds is None or slots == 0:
             return None
         spare = slots / max(seconds, 1e-6) - self._arrivals_per_s
-        return max(self._windows_at_once, int(spare * self._catch_up_s))
+        return max(self._windows_at_once, int(spare * self._catch_up_s)), seconds

@@ -131,20 +131,22 @@ class ProofStep:
                     log.info("taking up %d unfinished proof(s) of %s", freed, owner)
 
     def _lease(self) -> list[ProofJob] | ProveOutcome:
-        policy, now_ms = self._policy, wall_ms()
+        policy, now_ms, mine = self._policy, wall_ms(), list(self._feeds)
         for model, feeds in self._models.items():
             least, most = self._together(model)
             if not 2 <= least <= min(feeds, most):
                 continue
             with self._database.unit_of_work() as store:
-                gathering = store.jobs.gathering(model)
+                gathering = store.jobs.gathering(model, mine)
                 if gathering and gathering[0] < min(feeds, most) and now_ms - gathering[1] < _GATHER_MS:
                     return ProveOutcome.GATHERING
-                jobs = store.jobs.lease_together(policy.owner, now_ms, policy.lease_ms, model, least=least, most=most)
+                jobs = store.jobs.lease_together(
+                    policy.owner, now_ms, policy.lease_ms, model, mine, least=least, most=most
+                )
             if jobs:
                 return jobs
         with self._database.unit_of_work() as store:
-            job = store.jobs.lease(policy.owner, now_ms, policy.lease_ms, policy.max_attempts, list(self._models))
+            job = store.jobs.lease(policy.owner, now_ms, policy.lease_ms, policy.max_attempts, list(self._models), mine)
         return ProveOutcome.IDLE if job is None else [job]
 
     def _together(self, model: str) -> tuple[int, int]:
@@ -268,18 +270,18 @@ class ProofStep:
             if time.monotonic() < self._shed_next:
                 return
             self._shed_next = time.monotonic() + _SHED_EVERY_S
-        keep = self._backlog.bearable(self._prover.slots)
-        if keep is None:
+        slots = self._prover.slots
+        bearable = self._backlog.bearable(slots)
+        if bearable is None:
             return
-        seconds = self._backlog.seconds(joint=False)
+        keep, seconds = bearable
         reason = (
-            f"shed: a proof takes {seconds:.2f} s and {self._prover.slots} are made at once, so only the newest {keep} "
-            "waiting windows can be caught up with"
+            f"shed: a window takes {seconds:.2f} s to prove and {slots} are proved at once, so only the newest {keep} "
+            "that wait can be caught up with"
         )
+        mine = list(self._feeds)
         with self._database.unit_of_work() as store:
-            if store.jobs.waiting() <= keep:
-                return
-            shed = store.jobs.shed(keep, reason, list(self._models), self._policy.owner, wall_ms())
+            shed = store.jobs.shed(keep, reason, list(self._models), self._policy.owner, wall_ms(), mine)
         if shed:
             self._metrics.shed.inc(shed)
             log.warning("%d windows %s", shed, reason)

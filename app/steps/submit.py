@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _SUBMIT_WITHIN_MS = 10 * MINUTE_MS
 _RECEIPT_LAG_S = 3.0
-"""A node counts a mined transaction's nonce as used before it shows the receipt: anvil by milliseconds, others longer."""
+"""A node counts a mined transaction's nonce as used before it shows the receipt: anvil by milliseconds."""
 _LOOK_EVERY_S = 0.1
 
 

@@ -26,27 +26,41 @@ class ProofJobs:
         self._connection = connection
 
     def lease(
-        self, owner: str, now_ms: int, lease_ms: int, max_attempts: int, models: Sequence[str] | None = None
+        self,
+        owner: str,
+        now_ms: int,
+        lease_ms: int,
+        max_attempts: int,
+        models: Sequence[str] | None = None,
+        feeds: Sequence[str] | None = None,
     ) -> ProofJob | None:
         """The newest window that waits for a proof, now leased to ``owner``; none when nothing waits.
 
-        With ``models``, only predictions of these: during an upgrade another process may serve other models.
+        Only predictions of these ``models`` and ``feeds``, where they are given: another process may serve others.
 
         A job whose lease lapsed after its last attempt is given up: its prediction is `failed`.
         """
         self._give_up_lapsed(now_ms, max_attempts)
-        waiting = self._waiting(now_ms, models).order_by(proof_jobs.c.window_end_ms.desc()).limit(1)
+        waiting = self._waiting(now_ms, models, feeds).order_by(proof_jobs.c.window_end_ms.desc()).limit(1)
         row = self._connection.execute(waiting.with_for_update(skip_locked=True)).one_or_none()
         return None if row is None else self._take(row, owner, now_ms, lease_ms)
 
     def lease_together(
-        self, owner: str, now_ms: int, lease_ms: int, model: str, *, least: int, most: int
+        self,
+        owner: str,
+        now_ms: int,
+        lease_ms: int,
+        model: str,
+        feeds: Sequence[str] | None = None,
+        *,
+        least: int,
+        most: int,
     ) -> list[ProofJob]:
         """Up to ``most`` jobs of one model and its newest waiting window, all leased; none when fewer than ``least``.
 
         Only first attempts are taken: a window whose joint proof failed is proved alone.
         """
-        fresh = self._waiting(now_ms, [model]).where(proof_jobs.c.attempts == 0)
+        fresh = self._waiting(now_ms, [model], feeds).where(proof_jobs.c.attempts == 0)
         newest = self._connection.execute(fresh.order_by(proof_jobs.c.window_end_ms.desc()).limit(1)).one_or_none()
         if newest is None:
             return []
@@ -54,19 +68,27 @@ class ProofJobs:
         rows = self._connection.execute(group.limit(most).with_for_update(skip_locked=True)).all()
         return [self._take(row, owner, now_ms, lease_ms) for row in rows] if len(rows) >= least else []
 
-    def gathering(self, model: str) -> tuple[int, int] | None:
+    def gathering(self, model: str, feeds: Sequence[str] | None = None) -> tuple[int, int] | None:
         """How many first attempts of the model's newest waiting window there are, and since when (wall clock)."""
-        fresh = self._waiting(0, [model]).where(proof_jobs.c.attempts == 0).subquery()
+        fresh = self._waiting(0, [model], feeds).where(proof_jobs.c.attempts == 0).subquery()
         newest = sa.select(sa.func.max(fresh.c.window_end_ms)).scalar_subquery()
         query = sa.select(sa.func.count(), sa.func.min(fresh.c.queued_at_ms)).where(fresh.c.window_end_ms == newest)
         count, since_ms = self._connection.execute(query).one()
         return (count, since_ms) if count else None
 
-    def shed(self, keep: int, reason: str, models: Sequence[str], owner: str, now_ms: int) -> int:
+    def shed(
+        self,
+        keep: int,
+        reason: str,
+        models: Sequence[str],
+        owner: str,
+        now_ms: int,
+        feeds: Sequence[str] | None = None,
+    ) -> int:
         """Give up all but the ``keep`` newest queued windows; says how many that were."""
         surplus = (
             sa.select(proof_jobs.c.prediction_id, proof_jobs.c.attempts, proof_jobs.c.queued_at_ms)
-            .where(proof_jobs.c.state == JobState.QUEUED, _of(models))
+            .where(proof_jobs.c.state == JobState.QUEUED, _of(models, feeds))
             .order_by(proof_jobs.c.window_end_ms.desc())
             .offset(keep)
             .limit(_ALL)
@@ -199,7 +221,7 @@ class ProofJobs:
         )
         set_status(self._connection, prediction_id, Status.FAILED, reason)
 
-    def _waiting(self, now_ms: int, models: Sequence[str] | None) -> sa.Select[Any]:
+    def _waiting(self, now_ms: int, models: Sequence[str] | None, feeds: Sequence[str] | None) -> sa.Select[Any]:
         """Jobs that may be leased: queued and due, or left by somebody whose lease lapsed."""
         query = sa.select(
             proof_jobs.c.prediction_id,
@@ -207,7 +229,7 @@ class ProofJobs:
             proof_jobs.c.window_end_ms,
             proof_jobs.c.queued_at_ms,
         ).where(proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)), proof_jobs.c.wait_until_ms <= now_ms)
-        return query if models is None else query.where(_of(models))
+        return query.where(_of(models, feeds))
 
     def _take(self, row: sa.Row[Any], owner: str, now_ms: int, lease_ms: int) -> ProofJob:
         self._connection.execute(
@@ -233,8 +255,13 @@ class ProofJobs:
         )
 
 
-def _of(models: Sequence[str]) -> sa.ColumnElement[bool]:
-    return proof_jobs.c.prediction_id.in_(sa.select(predictions.c.id).where(predictions.c.model_id.in_(models)))
+def _of(models: Sequence[str] | None, feeds: Sequence[str] | None) -> sa.ColumnElement[bool]:
+    wanted = [
+        column.in_(values)
+        for column, values in ((predictions.c.model_id, models), (predictions.c.feed, feeds))
+        if values is not None
+    ]
+    return proof_jobs.c.prediction_id.in_(sa.select(predictions.c.id).where(*wanted)) if wanted else sa.true()
 
 
 def _since(queued_at_ms: int, now_ms: int) -> float | None:

@@ -18,7 +18,7 @@ from app.wiring import batch_keys, limits, proving_policy
 
 BOTH = ("btc-usdt-4h", "eth-usdt-4h")
 CHAIN: Any = object()
-Asked = list[tuple[Circuit, tuple[str, ...]]]
+Asked = list[tuple[Circuit, tuple[str, ...], tuple[str, ...]]]
 
 
 def settings(**fields: object) -> Settings:
@@ -31,8 +31,10 @@ class KeyMaker:
     def __init__(self) -> None:
         self.asked: Asked = []
 
-    def serving_keys(self, var_dir: Path, circuit: Circuit, trusted: Collection[str] = ()) -> str:
-        self.asked.append((circuit, tuple(trusted)))
+    def serving_keys(
+        self, var_dir: Path, circuit: Circuit, trusted: Collection[str] = (), chosen: Collection[str] = ()
+    ) -> str:
+        self.asked.append((circuit, tuple(trusted), tuple(chosen)))
         return "keys"
 
 
@@ -42,9 +44,9 @@ def keys_for(wanted: Settings, model: ReleasedModel, *others: ReleasedModel) -> 
 
 
 def test_batch_keys__several_feeds_of_the_model__are_those_of_its_joint_circuit(model: ReleasedModel) -> None:
-    trusted = ("ab" * 32,)
-    found, asked = keys_for(settings(feeds=BOTH, trusted_srs=trusted), model)
-    assert (found, asked) == ("keys", [(model.batch, trusted)])
+    trusted, chosen = ("ab" * 32,), ("cd" * 32,)
+    found, asked = keys_for(settings(feeds=BOTH, trusted_srs=trusted, use_srs=chosen), model)
+    assert (found, asked) == ("keys", [(model.batch, trusted, chosen)])
 
 
 @pytest.mark.parametrize("batching", ["auto", "always"])

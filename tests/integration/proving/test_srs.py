@@ -116,3 +116,15 @@ def test_serving_srs__of_another_size__is_not_taken(tmp_path: Path, here: Path) 
     brought = bring(tmp_path, here, "foreign")
     found = serving_srs(here, 5, (brought.sha256,))
     assert (found.logrows, found.origin) == (5, SrsOrigin.DEVELOPMENT)
+
+
+def test_serving_srs__one_of_unknown_origin_that_was_chosen__is_used_and_stays_a_development_one(
+    tmp_path: Path,
+) -> None:
+    here = tmp_path / "srs"
+    elsewhere = development_srs(tmp_path / "elsewhere", 6)
+    development_srs(here, 6)
+    (here / f"{elsewhere.sha256}.srs").write_bytes(elsewhere.path.read_bytes())
+    chosen = serving_srs(here, 6, chosen=(elsewhere.sha256,))
+    assert (chosen.sha256, chosen.is_development) == (elsewhere.sha256, True)
+    assert serving_srs(here, 6).path.name == "dev-k6.srs"

@@ -190,7 +190,7 @@ def test_ptau__with_a_byte_changed_where_it_matters__is_refused(
 
 
 def test_srs__sound__is_kept_under_its_hash(sound: Path, folder: Path) -> None:
-    (srs,) = import_srs(sound, folder, needed=[11])
+    (srs,) = import_srs(sound, folder, needed=[6, 11])
     assert srs.path == folder / f"{hashlib.sha256(sound.read_bytes()).hexdigest()}.srs"
     assert [path.name for path in folder.iterdir()] == [srs.path.name]
 
@@ -357,3 +357,12 @@ def test_command_keys_build__of_a_model_that_is_not_here__names_those_that_are(
     refused = veriregime("keys", "build", "--model", "none")
     assert refused.returncode == 2
     assert model.name in refused.stderr
+
+
+def test_srs__of_a_size_that_no_model_needs__is_refused_unless_asked_for(tmp_path: Path, folder: Path) -> None:
+    other = development_srs(tmp_path / "made", 5)
+    with pytest.raises(SrsInvalid, match=r"it is for k = 5, the released models need k = 11 and 15 \(--logrows 5 "):
+        import_srs(other.path, folder, needed=[11, 15])
+    assert not list(folder.glob("*.srs"))
+    (kept,) = import_srs(other.path, folder, [5], needed=[11, 15])
+    assert kept.logrows == 5

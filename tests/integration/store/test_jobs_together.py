@@ -272,3 +272,18 @@ def test_retry__that_was_no_attempt__may_be_taken_together_again(database: Datab
             store.jobs.retry(prediction.id, "me", "no prover", 0, counts=False)
     assert lease_together(database, now_ms=999) == []
     assert [job.attempt for job in lease_together(database, now_ms=1_000)] == [1, 1]
+
+
+def test_lease_together__feeds_that_another_process_serves__are_left_to_it(
+    database: Database, minute: Callable[..., list[Prediction]]
+) -> None:
+    made = minute(3)
+    mine = [made[0].feed, made[1].feed]
+    with database.unit_of_work() as store:
+        gathered = store.jobs.gathering(MODEL, mine)
+        taken = store.jobs.lease_together("me", 0, LEASE_MS, MODEL, mine, least=2, most=10)
+        assert store.jobs.shed(0, "too many", [MODEL], "me", 0, mine) == 0
+    assert gathered is not None
+    assert gathered[0] == 2
+    assert sorted(job.feed for job in taken) == mine
+    assert stored(database, made[2]).status is Status.PREDICTED

@@ -10,7 +10,7 @@ from app.bench.choosing import MOST_GAS, Measured, choose, near_fastest, objecti
 
 RELEASED = Measured(
     name="released",
-    prove_s=0.20,
+    least_prove_s=0.20,
     verify_gas=416_000,
     agreement=1.0,
     binds_inputs=True,
@@ -25,7 +25,7 @@ def picked(*others: Measured) -> str | None:
 
 
 def test_choose__clearly_faster_candidate__is_picked() -> None:
-    assert picked(replace(RELEASED, name="fast", prove_s=0.15)) == "fast"
+    assert picked(replace(RELEASED, name="fast", least_prove_s=0.15)) == "fast"
 
 
 @pytest.mark.parametrize(
@@ -39,30 +39,30 @@ def test_choose__clearly_faster_candidate__is_picked() -> None:
     ],
 )
 def test_choose__faster_candidate_with_a_flaw__is_passed_over(flaw: dict[str, object]) -> None:
-    assert picked(replace(RELEASED, name="fast", prove_s=0.15, **flaw)) == "released"  # type: ignore[arg-type]
+    assert picked(replace(RELEASED, name="fast", least_prove_s=0.15, **flaw)) == "released"  # type: ignore[arg-type]
 
 
 def test_choose__tie_within_five_percent__is_decided_by_gas() -> None:
-    slower_and_cheaper = replace(RELEASED, name="cheap", prove_s=0.209, verify_gas=400_000)
+    slower_and_cheaper = replace(RELEASED, name="cheap", least_prove_s=0.209, verify_gas=400_000)
     assert picked(slower_and_cheaper) == "cheap"
 
 
 def test_choose__cheaper_but_six_percent_slower__is_no_tie() -> None:
-    assert picked(replace(RELEASED, name="cheap", prove_s=0.212, verify_gas=400_000)) == "released"
+    assert picked(replace(RELEASED, name="cheap", least_prove_s=0.212, verify_gas=400_000)) == "released"
 
 
 def test_choose__tie_with_gas_within_its_noise__stays_as_released() -> None:
-    assert picked(replace(RELEASED, name="same", prove_s=0.195, verify_gas=415_900)) == "released"
+    assert picked(replace(RELEASED, name="same", least_prove_s=0.195, verify_gas=415_900)) == "released"
 
 
 def test_choose__released_tied_with_the_pick__is_as_good() -> None:
-    choice = choose([RELEASED, replace(RELEASED, name="cheap", prove_s=0.205, verify_gas=400_000)], "released")
+    choice = choose([RELEASED, replace(RELEASED, name="cheap", least_prove_s=0.205, verify_gas=400_000)], "released")
     assert choice is not None
     assert choice.released_is_as_good
 
 
 def test_choose__released_much_slower__is_not_as_good() -> None:
-    choice = choose([RELEASED, replace(RELEASED, name="fast", prove_s=0.1)], "released")
+    choice = choose([RELEASED, replace(RELEASED, name="fast", least_prove_s=0.1)], "released")
     assert choice is not None
     assert not choice.released_is_as_good
 
@@ -80,5 +80,5 @@ def test_objections__several_flaws__are_all_named() -> None:
 
 
 def test_near_fastest__fast_but_flawed_candidate__does_not_set_the_pace() -> None:
-    flawed = replace(RELEASED, name="flawed", prove_s=0.01, binds_inputs=False)
+    flawed = replace(RELEASED, name="flawed", least_prove_s=0.01, binds_inputs=False)
     assert near_fastest([RELEASED, flawed], 1.05) == [RELEASED]

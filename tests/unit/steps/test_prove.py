@@ -197,6 +197,14 @@ def test_next__model_not_served_here__is_left_to_a_process_that_serves_it(
     assert stored(sqlite_database, made).status is Status.PREDICTED
 
 
+def test_next__feed_not_served_here__is_left_to_a_process_that_serves_it(
+    step: ProofStep, pool: ScriptedPool, predict: Predict, sqlite_database: Database
+) -> None:
+    made = predict(feed="eth-usdt-4h")
+    assert (step.next(), pool.asked) == (ProveOutcome.IDLE, [])
+    assert stored(sqlite_database, made).status is Status.PREDICTED
+
+
 def test_next__unexpected_error__comes_out_and_leaves_the_lease_to_lapse(
     step: ProofStep,
     pool: ScriptedPool,

@@ -59,8 +59,8 @@ def test_next__too_slow__says_why_in_the_prediction_and_in_its_attempt(
     oldest, _ = minutes(2, queued_at_ms=wall[0] - 90_000)
     step.next()
     reason = (
-        "shed: a proof takes 120.00 s and 1 are made at once, "
-        "so only the newest 1 waiting windows can be caught up with"
+        "shed: a window takes 120.00 s to prove and 1 are proved at once, "
+        "so only the newest 1 that wait can be caught up with"
     )
     with sqlite_database.unit_of_work(write=False) as store:
         found, (attempt,) = store.predictions.get(oldest.id), store.attempts.of(oldest.id)
