@@ -61,10 +61,7 @@ class OwnChain:
 
     def _deployed(self, verifier_sol: Path) -> tuple[str, str] | None:
         """Where the contract stands, the chain's URL and the address; none when nobody takes it."""
-        try:
-            contract = compile_contract(self._contracts_dir, verifier_sol, "Halo2Verifier")
-        except ValueError:  # solcjs cuts an answer of more than 64 KiB short, which is 32 KiB of code
-            return None
+        contract = compile_contract(self._contracts_dir, verifier_sol, "Halo2Verifier")
         for rpc_url in self._chains():
             try:
                 return rpc_url, Chain(rpc_url, KEY).deploy(contract)

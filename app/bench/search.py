@@ -204,6 +204,7 @@ def _rule_sees(found: Found, figures: CircuitFigures, joint: int) -> Measured:
     return Measured(
         name=found.candidate.name,
         least_prove_s=min(figures.prove_seconds),
+        median_prove_s=median(figures.prove_seconds),
         verify_gas=figures.chain.verify_gas,
         agreement=found.same_class,
         binds_inputs=found.candidate.binds_inputs,
