@@ -2,7 +2,8 @@
 
 Among the circuits that agree with the float network, hold every input, bind their inputs and cost no more gas than
 agreed, the one that proves fastest. What is as fast within the noise of a measurement is decided by gas, and what costs
-as much within its noise stays as it was released.
+as much within its noise stays as it was released. For several windows in one proof it is the other way round: gas is
+what they are joined for, so the cheapest is picked among those that are fast enough.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ MOST_GAS = 430_000
 """Of one transaction with a single window's proof."""
 MOST_GAS_PER_WINDOW = 65_000
 """With ten windows in it."""
+MOST_SECONDS_JOINT = 2.5
+"""What a proof of ten windows may take."""
 TIE = 1.05
 """Times as long as the fastest is still as fast."""
 GAS_NOISE = 1_000
@@ -67,8 +70,20 @@ def near_fastest(candidates: Iterable[Measured], within: float) -> list[Measured
     return [candidate for candidate in eligible if candidate.least_prove_s <= within * least]
 
 
+def choose_joint(candidates: Sequence[Measured], released: str) -> Choice | None:
+    """The pick for several windows in one proof, and why; none when nothing can be picked."""
+    fast = [one for one in candidates if not objections(one) and one.median_prove_s <= MOST_SECONDS_JOINT]
+    if not fast:
+        return None
+    least_gas = min(one.verify_gas or 0 for one in fast)
+    cheap = [one for one in fast if (one.verify_gas or 0) <= least_gas + GAS_NOISE]
+    best = min(cheap, key=lambda one: (one.name != released, one.least_prove_s))
+    reason = f"{best.verify_gas:,} gas is the least among those that take at most {MOST_SECONDS_JOINT} s"
+    return Choice(best.name, reason, best.name == released)
+
+
 def choose(candidates: Sequence[Measured], released: str) -> Choice | None:
-    """The pick and why; none when nothing can be picked."""
+    """The pick for one window, and why; none when nothing can be picked."""
     tied = near_fastest(candidates, TIE)
     if not tied:
         return None

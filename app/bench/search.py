@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from app.bench.candidates import RELEASED, Candidate
-from app.bench.choosing import MOST_GAS, MOST_GAS_PER_WINDOW, Measured, choose, near_fastest, objections
+from app.bench.choosing import MOST_GAS, MOST_GAS_PER_WINDOW, Measured, choose, choose_joint, near_fastest, objections
 from app.bench.circuits import CircuitFigures, Effort, Inputs, Plan, Workshop, measure_circuit
 from app.bench.figures import MIB
 from app.bench.gas import own_chain
@@ -88,7 +88,7 @@ def search_circuits(
             for name in contenders:
                 again = _measured(search, found[name].candidate, _told(shop, f"round {number}, {name}"))
                 found[name] = _together(found[name], again)
-    choice = choose(_comparable(found, joint), RELEASED)
+    choice = (choose if joint == 1 else choose_joint)(_comparable(found, joint), RELEASED)
     return {
         "joint_windows": joint,
         "windows": len(observed),

@@ -82,7 +82,7 @@ def _verdict(document: Mapping[str, Any]) -> str:
         return "Nothing can be picked."
     standing = {
         True: "The released settings are the pick, or as fast within the noise.",
-        False: "The released settings are slower than that.",
+        False: "The released settings are not as good.",
     }[choice["released_is_as_good"]]
     return f"Picked: {choice['picked']}, as {choice['reason']}. {standing}"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.bench.choosing import MOST_GAS, Measured, choose, near_fastest, objections
+from app.bench.choosing import MOST_GAS, Measured, choose, choose_joint, near_fastest, objections
 
 RELEASED = Measured(
     name="released",
@@ -66,6 +66,20 @@ def test_choose__released_slower_than_a_usual_proof_of_the_pick__is_not_as_good(
     choice = choose([RELEASED, replace(RELEASED, name="fast", least_prove_s=0.18, median_prove_s=0.19)], "released")
     assert choice is not None
     assert not choice.released_is_as_good
+
+
+def test_choose_joint__cheaper_but_slower__is_picked_while_it_is_fast_enough() -> None:
+    cheap = replace(RELEASED, name="cheap", least_prove_s=2.0, median_prove_s=2.5, verify_gas=400_000)
+    slow = replace(cheap, name="slow", median_prove_s=2.51, verify_gas=300_000)
+    choice = choose_joint([RELEASED, cheap, slow], "released")
+    assert choice is not None
+    assert (choice.picked, choice.released_is_as_good) == ("cheap", False)
+
+
+def test_choose_joint__same_gas_within_its_noise__stays_as_released() -> None:
+    choice = choose_joint([replace(RELEASED, name="fast", least_prove_s=0.1, verify_gas=415_100), RELEASED], "released")
+    assert choice is not None
+    assert (choice.picked, choice.released_is_as_good) == ("released", True)
 
 
 def test_choose__nothing_eligible__is_no_choice() -> None:
