@@ -84,11 +84,12 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Proofs of several windows cannot be told in the older schema: their predictions are failed, with the reason."""
-    joint = "SELECT prediction_id FROM proofs WHERE members IS NOT NULL"
-    op.execute(f"DELETE FROM submissions WHERE prediction_id IN ({joint})")  # noqa: S608  no outside input
+    op.execute(
+        "DELETE FROM submissions WHERE prediction_id IN (SELECT prediction_id FROM proofs WHERE members IS NOT NULL)"
+    )
     op.execute(
         "UPDATE predictions SET status = 'failed', failure = 'its proof of several windows was given up in a downgrade' "
-        f"WHERE id IN ({joint})"
+        "WHERE id IN (SELECT prediction_id FROM proofs WHERE members IS NOT NULL)"
     )
     op.execute("DELETE FROM proofs WHERE members IS NOT NULL")
     op.drop_table("disagreements")
