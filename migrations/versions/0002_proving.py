@@ -88,7 +88,8 @@ def downgrade() -> None:
         "DELETE FROM submissions WHERE prediction_id IN (SELECT prediction_id FROM proofs WHERE members IS NOT NULL)"
     )
     op.execute(
-        "UPDATE predictions SET status = 'failed', failure = 'its proof of several windows was given up in a downgrade' "
+        "UPDATE predictions SET status = 'failed', "
+        "failure = 'its proof of several windows was given up in a downgrade' "
         "WHERE id IN (SELECT prediction_id FROM proofs WHERE members IS NOT NULL)"
     )
     op.execute("DELETE FROM proofs WHERE members IS NOT NULL")
