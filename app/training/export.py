@@ -201,6 +201,8 @@ def _try_circuit(circuit: Circuit, weights: IntegerWeights, observations: Observ
 
     The keys stand on a string of secrets that nobody keeps: good enough to measure with, and gone afterwards.
     """
+    if len(observations) < circuit.windows:  # a quick run tries fewer than one joint proof takes
+        observations = np.resize(observations, (circuit.windows, observations.shape[1]))
     whole = len(observations) // circuit.windows * circuit.windows
     inputs = observations[:whole].reshape(-1, circuit.windows * observations.shape[1]).tolist()
     expected = circuit_outputs(weights, observations[:whole]).reshape(len(inputs), -1).tolist()

@@ -15,7 +15,16 @@ import pytest
 
 from app.errors import CandleFileInvalid, ModelFolderInvalid, ProofRejected
 from app.features.variation import INPUTS
-from app.inference.release import COMPILED, MANIFEST, NETWORK, RECORD, SETTINGS, load_model
+from app.inference.release import (
+    BATCH_COMPILED,
+    BATCH_SETTINGS,
+    COMPILED,
+    MANIFEST,
+    NETWORK,
+    RECORD,
+    SETTINGS,
+    load_model,
+)
 from app.proving import engine
 from app.training.circuit import IntegerWeights, circuit_outputs
 from app.types import MINUTE_MS, Keys, parse_time
@@ -33,7 +42,8 @@ NAME = "synthetic-v1"
 DAYS = 62
 GAP = slice(30_000, 30_300)
 """Five hours are missing from the recording, on its twenty-first day."""
-ENTRIES = {NETWORK, SETTINGS, COMPILED, RECORD, MANIFEST, "MODEL_CARD.md", "plots", "report"}
+HASHED = {NETWORK, SETTINGS, COMPILED, BATCH_SETTINGS, BATCH_COMPILED, RECORD}
+ENTRIES = {*HASHED, MANIFEST, "MODEL_CARD.md", "plots", "report"}
 Json = dict[str, Any]
 Columns = dict[str, Any]
 
@@ -146,7 +156,7 @@ def test_train_production__quick__releases_a_model_that_loads(command: tuple[Pat
 
 def test_train_production__manifest__names_every_file_by_its_hash(released: Path, candles: Path) -> None:
     manifest = json.loads((released / MANIFEST).read_text())
-    assert set(manifest["files"]) == {NETWORK, SETTINGS, COMPILED, RECORD}
+    assert set(manifest["files"]) == HASHED
     for name, digest in manifest["files"].items():
         assert engine.sha256_file(released / name) == digest
     ours = manifest["training"]["data"]["ours"]
@@ -428,7 +438,10 @@ def test_train_production__nothing_happens_in_the_test__is_refused_before_any_tr
 
 
 def test_released_model__is_what_its_manifest_says() -> None:
-    assert load_model(RELEASED).feeds == ("btc-usdt-4h",)
+    released = load_model(RELEASED)
+    assert released.feeds == ("btc-usdt-4h", "eth-usdt-4h")
+    assert released.batch is not None
+    assert (released.circuit.windows, released.batch.windows) == (1, 10)
 
 
 def test_released_model__beats_persistence_by_six_points() -> None:
