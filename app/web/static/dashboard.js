@@ -201,7 +201,9 @@ function showProof(latest, proof) {
   setHash(byId("vk-hash"), proof.vk_hash);
   setHash(byId("srs-hash"), proof.srs_hash);
   const [prove, witness, check] = [proof.prove_seconds, proof.witness_seconds, proof.verify_seconds].map(seconds);
-  setTexts({ "proof-seconds": `${prove} (witness ${witness}, check ${check})` });
+  const others = proof.members.filter(Boolean).length - 1;
+  const joint = others > 0 ? `, with ${others} other ${others > 1 ? "feeds" : "feed"} in one proof` : "";
+  setTexts({ "proof-seconds": `${prove} (witness ${witness}, check ${check})${joint}` });
   for (const part of ["proof", "bundle"]) byId(`${part}-link`).href = path("predictions", latest.id, part);
   byId("verify").disabled = false;
 }
@@ -209,6 +211,7 @@ function showProof(latest, proof) {
 function showTransaction(onchain) {
   setState(byId("tx-state"), onchain?.state, onchain?.state ?? (known.feed.chain ? "none yet" : "none: no chain"));
   setHash(byId("tx-hash"), onchain?.tx_hash);
+  setHash(byId("verifier"), onchain?.contract ?? known.feed.chain?.verifier);
   const [block, gas] = [onchain?.block_number, onchain?.gas_used].map((value) => value?.toLocaleString("en") ?? "—");
   setTexts({ "tx-block": block, "tx-gas": gas });
 }
@@ -256,7 +259,6 @@ function showFeed(feed, now) {
     chain: feed.chain ? String(feed.chain.chain_id) : "none, forecasts are not published",
     "last-tick": tick ? `${utc(Date.parse(tick.at)).slice(11)} ${tick.outcome}. ${tick.detail}` : "none yet",
   });
-  setHash(byId("verifier"), feed.chain?.verifier);
   const marks = [made("li", feed.market === "live" ? "" : "caution", MARKETS[feed.market])];
   if (feed.srs.development) marks.push(made("li", "caution", "Development SRS: forgeable"));
   if (feed.alarms.length) {
