@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -66,11 +66,15 @@ def service(own: dict[str, str], log: Path, *arguments: str) -> Iterator[tuple[s
         )
     assert process.stdout is not None
     assert process.stdin is not None
+    prover = int(process.stdout.readline())
     try:
-        yield process, int(process.stdout.readline())
+        yield process, prover
     finally:
         process.kill()
         process.wait()
+        if "--freeze" in arguments:  # stopped, it does not notice that the service is gone
+            with suppress(ProcessLookupError):
+                os.kill(prover, signal.SIGKILL)
         process.stdin.close()
         process.stdout.close()
 

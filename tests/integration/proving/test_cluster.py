@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -43,6 +43,11 @@ KILL_EVERY_S = 4.0
 OBSERVATION = tuple((index * 37) % 257 - 128 for index in range(INPUTS))
 VERIREGIME = Path(sys.executable).with_name("veriregime")
 Proved = concurrent.futures.Future[object]
+
+
+def _end(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 class Site:
@@ -77,6 +82,12 @@ class Site:
             VERIREGIME_VAR_DIR=str(self.folder / var),
             **settings,
         )
+
+    def freeze_provers_of(self, process: subprocess.Popen[bytes]) -> None:
+        """Stop the children that run ezkl, so that what was begun there cannot be finished."""
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.suspend()
+            self._ends.callback(_end, child)  # stopped, it would not notice that its parent is gone
 
     def is_connected(self, prover: subprocess.Popen[bytes]) -> bool:
         return " at once for " in self.said(self._logs[prover.pid])
@@ -165,12 +176,6 @@ def begin(prove: Callable[[], object]) -> Proved:
     return future
 
 
-def freeze_provers_of(process: subprocess.Popen[bytes]) -> None:
-    """Stop the children that run ezkl, so that what was begun there cannot be finished."""
-    for child in psutil.Process(process.pid).children(recursive=True):
-        child.suspend()
-
-
 def test_worker_without_circuit_and_srs__is_sent_them_and_proves(
     site: Site, cluster: ClusterProver, pool: ProverPool, keys: Keys
 ) -> None:
@@ -206,7 +211,7 @@ def test_worker_that_ends_in_the_middle__loses_nothing(
     first = site.start_prover("first")
     until(lambda: cluster.slots == 1)
     cluster.prove(keys, OBSERVATION)
-    freeze_provers_of(first)
+    site.freeze_provers_of(first)
     proved = begin(lambda: cluster.prove(keys, OBSERVATION))
     time.sleep(0.5)
     assert not proved.done()
@@ -242,7 +247,7 @@ def test_scheduler_that_goes__fails_the_proof_at_once_and_is_found_again(
     prover = site.start_prover()
     until(lambda: cluster.slots == 1)
     cluster.prove(keys, OBSERVATION)
-    freeze_provers_of(prover)
+    site.freeze_provers_of(prover)
     proved = begin(lambda: cluster.prove(keys, OBSERVATION))
     time.sleep(0.5)
     scheduler = next(c for c in psutil.Process().children() if "scheduler" in c.cmdline())
