@@ -20,12 +20,12 @@ from app.inference.network import Network
 from app.inference.release import ReleasedModel, load_models
 from app.metrics import Metrics
 from app.pipeline import Pipeline
-from app.proving.checked import CheckedProver
+from app.proving.checked import CheckedProver, Prover
 from app.proving.pool import Limits, ProverPool
 from app.settings import Settings, asset, parse_feed
 from app.steps.backlog import Backlog
 from app.steps.collect import Collector, Progress
-from app.steps.prove import ProofStep, Prover, ProvingPolicy
+from app.steps.prove import ProofStep, ProvingPolicy
 from app.steps.served import ServedFeed
 from app.steps.submit import ChainTarget, SubmitStep
 from app.store.database import Database
@@ -158,8 +158,8 @@ def chain_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> ChainTa
     if settings.rpc_url is None or settings.verifier_address is None or key is None:
         return None
     chain = Chain(str(settings.rpc_url), key)
-    for served in feeds.values():
-        warning = refuse_development_srs(served.keys, chain.chain_id, settings.testnets)
+    for keys in {keys.vk_hash: keys for served in feeds.values() for keys in served.all_keys}.values():
+        warning = refuse_development_srs(keys, chain.chain_id, settings.testnets)
         if warning:
             log.warning(warning)
     return ChainTarget(chain, settings.verifier_address, settings.batch_verifier_address)

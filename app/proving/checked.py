@@ -1,4 +1,4 @@
-"""Proofs that were made elsewhere are believed after they were verified here."""
+"""What a prover is, and one on other machines: its proofs are believed after they were verified here."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from app.proving.pool import ProverPool
 from app.types import Keys, Proof
 
 
-class RemoteProver(Protocol):
-    @property
-    def slots(self) -> int: ...
+class Prover(Protocol):
+    """Prover processes of this machine, or a cluster."""
 
     @property
-    def patience_s(self) -> float: ...
+    def slots(self) -> int:
+        """Proofs that can be made at once now."""
 
-    def prove(self, keys: Keys, observation: Sequence[int]) -> Proof: ...
+    @property
+    def patience_s(self) -> float:
+        """`prove` has returned or raised by then."""
 
-    def stop(self) -> None: ...
+    def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
+        """A verified proof; blocks. Raises `ProvingFailed`."""
+
+    def stop(self) -> None:
+        """End what is under way: `prove` raises."""
 
 
 class CheckedProver:
     """A prover on other machines, and our own processes that check what it says: milliseconds against its seconds."""
 
-    def __init__(self, remote: RemoteProver, own: ProverPool) -> None:
+    def __init__(self, remote: Prover, own: ProverPool) -> None:
         self._remote = remote
         self._own = own
 

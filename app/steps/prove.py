@@ -7,21 +7,22 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal
 
 from app.clock import Clock, wall_ms
 from app.errors import OutputsDisagree, ProofTimedOut, ProverDied, ProverOutOfMemory, ProverUnavailable, ProvingFailed
 from app.inference.network import dequantise, disagreement, forecast_from
 from app.metrics import Metrics
+from app.proving.checked import Prover
 from app.steps.backlog import Backlog
 from app.steps.disagreement import keep_for_study
 from app.steps.served import ServedFeed
 from app.store.database import Database
 from app.store.repository import Store
-from app.types import Attempt, AttemptOutcome, Keys, Proof, ProofJob, iso
+from app.types import Attempt, AttemptOutcome, Proof, ProofJob, iso
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +38,6 @@ _OUTCOMES: tuple[tuple[type[ProvingFailed], AttemptOutcome], ...] = (
     (ProverDied, AttemptOutcome.DIED),
     (ProverUnavailable, AttemptOutcome.UNAVAILABLE),
 )
-
-
-class Prover(Protocol):
-    """Prover processes of this machine, or a cluster."""
-
-    @property
-    def slots(self) -> int:
-        """Proofs that can be made at once now."""
-
-    @property
-    def patience_s(self) -> float:
-        """Seconds within which `prove` has returned or raised."""
-
-    def prove(self, keys: Keys, observation: Sequence[int]) -> Proof:
-        """A verified proof; blocks. Raises `ProvingFailed`."""
-
-    def stop(self) -> None:
-        """End what is under way: `prove` raises."""
 
 
 class ProveOutcome(StrEnum):

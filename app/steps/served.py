@@ -21,3 +21,8 @@ class ServedFeed:
     venues: tuple[Venue, ...]
     batch_keys: Keys | None = None
     """Of the model's circuit for windows of several feeds, where there is one and it is used."""
+
+    @property
+    def all_keys(self) -> tuple[Keys, ...]:
+        """Whatever a proof of this feed may be made with."""
+        return (self.keys,) if self.batch_keys is None else (self.keys, self.batch_keys)

@@ -59,7 +59,9 @@ class Reader:
             market=self._app.market,
             market_time=iso(clock.now_ms()),
             venues=venues,
-            srs=SrsOut(sha256=served.keys.srs_hash, development=served.keys.srs_is_development),
+            srs=SrsOut(
+                sha256=served.keys.srs_hash, development=any(keys.srs_is_development for keys in served.all_keys)
+            ),
             chain=ChainOut(
                 chain_id=target.chain.chain_id, verifier=target.verifier, batch_verifier=target.batch_verifier
             )
@@ -144,8 +146,7 @@ class Reader:
         known = {
             keys.srs_hash: keys.srs_is_development
             for served in self._app.pipeline.feeds.values()
-            for keys in (served.keys, served.batch_keys)
-            if keys is not None
+            for keys in served.all_keys
         }
         return known.get(proof.srs_hash, True)
 

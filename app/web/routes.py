@@ -161,10 +161,7 @@ def _evidence(router: APIRouter, application: Application, reader: Reader) -> No
     def srs(sha256: str) -> FileResponse:
         """The file that `veriregime verify --srs` takes."""
         files: dict[str, Path] = {
-            keys.srs_hash: keys.srs
-            for served in application.pipeline.feeds.values()
-            for keys in (served.keys, served.batch_keys)
-            if keys is not None
+            keys.srs_hash: keys.srs for served in application.pipeline.feeds.values() for keys in served.all_keys
         }
         if sha256 not in files:
             raise UnknownSrs(f"no feed here uses an SRS {sha256[:64]!r}")
