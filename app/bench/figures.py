@@ -116,3 +116,8 @@ def _proofs(seconds: Sequence[float]) -> dict[str, Any]:
         "prove_spread_s": (min(seconds), max(seconds)),
         "repeats": len(seconds),
     }
+
+
+def p95(seconds: Sequence[float]) -> float:
+    """The 95th percentile by nearest rank: at most one in twenty took longer."""
+    return sorted(seconds)[-(-95 * len(seconds) // 100) - 1]

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from app.bench.figures import p95
 from app.errors import ProvingFailed
 from app.proving.pool import Limits, ProverPool
 from app.types import Keys
@@ -101,7 +102,6 @@ class _Work:
     def figures(self, workers: int, seconds: float) -> dict[str, Any]:
         tenth = max(1, len(self._memory) // 10)
         last, second = self._memory[-tenth:], self._memory[tenth : 2 * tenth] or self._memory[-tenth:]
-        ordered = sorted(self._seconds)
         return {
             "workers": workers,
             "proofs": len(self._seconds),
@@ -109,8 +109,8 @@ class _Work:
             "reasons": sorted(set(self._lost)),
             "seconds": round(seconds, 3),
             "per_second": round(len(self._seconds) / seconds, 4),
-            "median_s": round(statistics.median(ordered), 4),
-            "p95_s": round(ordered[int(0.95 * (len(ordered) - 1))], 4),
+            "median_s": round(statistics.median(self._seconds), 4),
+            "p95_s": round(p95(self._seconds), 4),
             "peak_worker_mib": round(self._peak / _MIB, 1),
             "memory_last_over_second_tenth": round(statistics.mean(last) / statistics.mean(second), 4),
         }
