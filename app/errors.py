@@ -5,18 +5,23 @@ OracleError
 │   ├── UnknownFeed               404
 │   ├── UnknownPrediction         404
 │   ├── UnknownModel              404
+│   ├── NoChain                   404
 │   ├── CandleFileInvalid
 │   ├── UnknownSrs                404
 │   ├── SrsInvalid                the file that was brought is not a sound SRS
+│   ├── SignatureInvalid          422  it is nobody's signature over this claim
+│   ├── ProposalTooLarge          413
 │   ├── BundleMalformed           422
 │   │   └── BundleOutOfForm       it is a bundle, but one field cannot be right
 │   └── BundleTooLarge            413
+├── AlreadySigned                 409  an attester signs one input commitment per window
 ├── NotNow                        503  ask again later
 │   ├── VenueUnavailable
 │   ├── WindowIncomplete
 │   ├── ForecastStale
 │   ├── NoForecastYet
 │   ├── ProofNotReady             409
+│   ├── AttestationsMissing       too few attesters have signed
 │   └── CandlesGone               410  (never comes back)
 ├── ProvingFailed                 500
 │   ├── ProofRejected             the proof we made does not verify
@@ -28,6 +33,9 @@ OracleError
 ├── ChainError                    502
 │   ├── ChainUnavailable
 │   ├── SimulationReverted        the chain would refuse the transaction
+│   ├── NonceUsed                 something else took the transaction's place
+│   ├── FeesTooHigh               the chain asks for more than the caps allow
+│   ├── BalanceTooLow             the account cannot pay
 │   └── TransactionFailed
 └── Misconfigured                 500  the operator can mend it
     ├── ModelFolderInvalid
@@ -85,6 +93,12 @@ class UnknownModel(BadInput):
     status = HTTPStatus.NOT_FOUND
 
 
+class NoChain(BadInput):
+    """This service publishes to no chain."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
 class UnknownSrs(BadInput):
     """There is no such SRS here."""
 
@@ -115,6 +129,24 @@ class BundleTooLarge(BadInput):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class SignatureInvalid(BadInput):
+    """This is not a signature over the claim."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class ProposalTooLarge(BadInput):
+    """The proposal is larger than an attester reads."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class AlreadySigned(OracleError):
+    """Another input commitment was signed for this window."""
+
+    status = HTTPStatus.CONFLICT
+
+
 class NotNow(OracleError):
     """Not available at this moment; ask again later."""
 
@@ -143,6 +175,12 @@ class ProofNotReady(NotNow):
 
     status = HTTPStatus.CONFLICT
     retry_after_s = 2
+
+
+class AttestationsMissing(NotNow):
+    """Too few attesters have signed."""
+
+    retry_after_s = 5
 
 
 class CandlesGone(NotNow):
@@ -192,6 +230,18 @@ class ChainUnavailable(ChainError):
 
 class SimulationReverted(ChainError):
     """The chain would refuse this transaction."""
+
+
+class NonceUsed(ChainError):
+    """The chain will never take this transaction."""
+
+
+class FeesTooHigh(ChainError):
+    """The chain asks for higher fees than are paid."""
+
+
+class BalanceTooLow(ChainError):
+    """The account cannot pay for a transaction."""
 
 
 class TransactionFailed(ChainError):

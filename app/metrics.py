@@ -16,6 +16,10 @@ class Metrics:
         self.ticks = Counter("ticks", "Ticks by what came of them", ["feed", "outcome"], **make)
         self.proofs = Counter("proofs", "Proof jobs by what came of them", ["outcome"], **make)
         self.submissions = Counter("submissions", "Submission steps by what came of them", ["outcome"], **make)
+        self.attestations = Counter(
+            "attestations", "What attesters answered, by their host", ["attester", "outcome"], **make
+        )
+        self.answers = Counter("attester_answers", "What this attester said to proposals", ["answer"], **make)
         self.proof_step_seconds = Histogram(
             "proof_step_seconds", "Steps of a proof: queue, witness, prove, verify", ["step"], buckets=_SECONDS, **make
         )
@@ -25,7 +29,8 @@ class Metrics:
         )
         self.disagreements = Counter("disagreements", "Network and circuit beyond tolerance", ["feed"], **make)
         self.alarms = Gauge("alarms", "Disagreements that nobody has looked at", ["feed"], **make)
-        self.verify_gas = Gauge("verify_gas", "Gas used by the last confirmed submission", **make)
+        self.submit_gas = Gauge("submit_gas", "Gas used by the last confirmed submission", **make)
+        self.balance = Gauge("submitter_balance_ether", "Balance of the account that pays", **make)
         self.forecast_age = Gauge("forecast_age_seconds", "Age of the newest proved forecast", ["feed"], **make)
         self.jobs_waiting = Gauge("proof_jobs_waiting", "Proof jobs not finished", **make)
         self.http = Histogram(

@@ -112,13 +112,49 @@ class Settings(BaseSettings):
         description="SHA-256 of SRS files to prove under, one per size, whatever their origin; else the best there is.",
     )
 
-    rpc_url: AnyHttpUrl | None = Field(default=None, description="Ethereum JSON-RPC endpoint; none means no chain.")
-    verifier_address: str | None = Field(default=None, description="Deployed Solidity verifier of the model.")
-    batch_verifier_address: str | None = Field(
-        default=None, description="Deployed verifier of the model's circuit for several feeds; none: one by one."
+    rpc_urls: Annotated[tuple[AnyHttpUrl, ...], NoDecode] = Field(
+        default=(),
+        description="Ethereum JSON-RPC endpoints of one chain, comma separated, asked in turn; none means no chain.",
     )
-    submitter_key: SecretStr | None = Field(default=None, description="Private key that pays for submissions.")
-    submitter_key_file: Path | None = Field(default=None, description="File that holds the private key.")
+    chain_id: int | None = Field(default=None, gt=0, description="The chain that the endpoints must be of.")
+    oracle_address: str | None = Field(
+        default=None, description="VolatilityOracle on the chain; else the one of `contracts deploy` is taken."
+    )
+    deployments_dir: Path | None = Field(
+        default=None, description="Where `contracts deploy` keeps its records; deployments/ of `contracts_dir` if unset."
+    )
+    submitter_key: SecretStr | None = Field(
+        default=None, description="Private key that pays for submissions: hex, or an encrypted keystore's JSON."
+    )
+    submitter_key_file: Path | None = Field(default=None, description="File that holds the key or the keystore.")
+    submitter_password_file: Path | None = Field(default=None, description="File with the keystore's password.")
+    heartbeat_s: float = Field(
+        default=3600, gt=0, description="A feed's forecast goes on chain when the last one is older than this."
+    )
+    deviation: float = Field(
+        default=0.05, ge=0, description="Or when its volatility has moved by this share, or its regime has changed."
+    )
+    confirmations: int = Field(default=3, ge=1, le=256, description="Blocks, its own included, that settle an update.")
+    max_fee_gwei: float = Field(default=100, gt=0, description="Most that is paid per gas, tip included.")
+    max_tip_gwei: float = Field(default=2, ge=0, description="Most of that which goes to the block's maker.")
+    replace_after_s: float = Field(
+        default=45, gt=0, description="A transaction that is in no block by then is sent again with higher fees."
+    )
+    low_balance_updates: int = Field(
+        default=50, ge=0, description="Warn when the account can pay for fewer updates than this."
+    )
+    dry_run: bool = Field(default=False, description="Do everything but send transactions.")
+
+    attesters: Annotated[tuple[AnyHttpUrl, ...], NoDecode] = Field(
+        default=(), description="Attesters that are asked for signatures, comma separated base URLs."
+    )
+    attest_timeout_s: float = Field(default=10, gt=0, description="Time limit of one question to an attester.")
+    attester_key: SecretStr | None = Field(
+        default=None, description="Key that this process attests with: hex, or an encrypted keystore's JSON."
+    )
+    attester_key_file: Path | None = Field(default=None, description="File that holds the key or the keystore.")
+    attester_password_file: Path | None = Field(default=None, description="File with the keystore's password.")
+
     testnets: Annotated[tuple[int, ...], NoDecode] = Field(
         default=(11155111, 84532, 421614),
         description="Chain ids besides local ones where a development SRS is tolerated, with a warning.",
@@ -126,7 +162,7 @@ class Settings(BaseSettings):
 
     max_bundle_bytes: int = Field(default=16 * 2**20, gt=0, description="Largest bundle that `verify` reads.")
 
-    @field_validator("feeds", "venues", "trusted_srs", "use_srs", mode="before")
+    @field_validator("feeds", "venues", "trusted_srs", "use_srs", "rpc_urls", "attesters", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -152,17 +188,21 @@ class Settings(BaseSettings):
                 raise ValueError(f"{digest!r} is not a SHA-256 in hexadecimal")
         return hashes
 
+    @field_validator("oracle_address")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch("0x[0-9a-fA-F]{40}", value):
+            raise ValueError(f"{value!r} is not an address: 0x and 40 hexadecimal digits")
+        return value
+
     @model_validator(mode="after")
-    def _chain_is_whole(self) -> Self:
+    def _secrets_once(self) -> Self:
         if self.database_url.get_secret_value() and self.database_url_file is not None:
             raise ValueError("set VERIREGIME_DATABASE_URL or VERIREGIME_DATABASE_URL_FILE, not both")
-        if self.submitter_key is not None and self.submitter_key_file is not None:
-            raise ValueError("set VERIREGIME_SUBMITTER_KEY or VERIREGIME_SUBMITTER_KEY_FILE, not both")
-        needed = (self.verifier_address, self.submitter_key or self.submitter_key_file)
-        if self.rpc_url is not None and not all(needed):
-            raise ValueError(
-                "VERIREGIME_RPC_URL also needs VERIREGIME_VERIFIER_ADDRESS and VERIREGIME_SUBMITTER_KEY_FILE"
-            )
+        for role in ("submitter", "attester"):
+            if getattr(self, f"{role}_key") is not None and getattr(self, f"{role}_key_file") is not None:
+                setting = f"VERIREGIME_{role.upper()}_KEY"
+                raise ValueError(f"set {setting} or {setting}_FILE, not both")
         return self
 
     @property
@@ -175,10 +215,18 @@ class Settings(BaseSettings):
             return _secret(self.database_url_file)
         return self.database_url.get_secret_value() or f"sqlite:///{self.var_dir / 'veriregime.db'}"
 
-    def private_key(self) -> str | None:
-        if self.submitter_key_file is not None:
-            return _secret(self.submitter_key_file)
-        return self.submitter_key.get_secret_value() if self.submitter_key else None
+    def key_of(self, role: Literal["submitter", "attester"]) -> tuple[str, str | None] | None:
+        """The secret of a role, a key in hex or a keystore, and the keystore's password; none when none is set."""
+        file, value = getattr(self, f"{role}_key_file"), getattr(self, f"{role}_key")
+        secret = _secret(file) if file is not None else value.get_secret_value() if value else None
+        if secret is None:
+            return None
+        password = getattr(self, f"{role}_password_file")
+        return secret, _secret(password) if password is not None else None
+
+    @property
+    def deployments(self) -> Path:
+        return self.deployments_dir or self.contracts_dir / "deployments"
 
 
 def _secret(path: Path) -> str:

@@ -333,8 +333,69 @@ class JobState(StrEnum):
     FAILED = "failed"
 
 
-class SubmissionState(StrEnum):
+@dataclass(frozen=True, slots=True)
+class OracleAt:
+    """An oracle contract on a chain: the domain that its attesters sign for."""
+
+    chain_id: int
+    contract: str
+    """Checksum address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What attesters sign: the proof with this commitment is about these windows, in this order."""
+
+    windows: tuple[tuple[str, int], ...]
+    """(feed, window end in ms), in the order of the proof's places."""
+    model_id: ModelId
+    input_commitment: bytes
+    """keccak256 of the first 64 bytes of the proof."""
+    joint: bool
+    """Whether the proof is one of several windows, even if only one of its places is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttesterSignature:
+    """A signature over a claim, in the compact form of EIP-2098."""
+
+    signer: str
+    """Checksum address."""
+    r: bytes
+    vs: bytes
+
+
+class AttestationOutcome(StrEnum):
+    """What an attester answered."""
+
+    SIGNED = "signed"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    INVALID = "invalid"
+    """It answered with something that is no signature of a known attester over this claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attestation:
+    """One attester's answer about one prediction."""
+
+    prediction_id: PredictionId
+    attester: str
+    """Its URL, or `own`."""
+    outcome: AttestationOutcome
+    signature: AttesterSignature | None
+    reason: str | None
+    at_ms: int
+    """Wall clock."""
+
+
+class TransactionState(StrEnum):
+    """Where a transaction stands, as far as we have seen."""
+
     SENT = "sent"
+    """Stored, and handed to an endpoint unless we were interrupted just then."""
+    INCLUDED = "included"
+    """In a block that is not deep enough yet."""
     CONFIRMED = "confirmed"
     REVERTED = "reverted"
 
@@ -345,27 +406,46 @@ class SignedTransaction:
 
     chain_id: int
     contract: str
+    sender: str
+    nonce: int
     tx_hash: str
     raw: bytes
+    max_fee_wei: int
+    """Per gas."""
+    max_tip_wei: int
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     succeeded: bool
     block_number: int
+    block_hash: str
     gas_used: int
+    tx_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction that was stored; several of one sender and nonce are attempts at the same thing."""
+
+    signed: SignedTransaction
+    state: TransactionState
+    block_number: int | None
+    block_hash: str | None
+    gas_used: int | None
+    sent_at_ms: int
+    """Wall clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A transaction that carries a prediction's proof to a chain."""
+    """How a prediction comes onto a chain: by a transaction of ours, or of somebody else's (then `ours` is false)."""
 
     prediction_id: PredictionId
     chain_id: int
     contract: str
     tx_hash: str
-    raw: bytes
-    state: SubmissionState
+    state: TransactionState
     block_number: int | None
     gas_used: int | None
-    sent_at_ms: int
+    ours: bool

@@ -12,7 +12,12 @@ from typing import Literal
 
 from app.audit.checks import Auditor
 from app.candles.venue import Venue
-from app.chain.verifier import Chain, refuse_development_srs
+from app.chain.account import Account
+from app.chain.deployment import recorded_oracle, refuse_development_srs
+from app.chain.registry import OracleReader
+from app.chain.rounds import Rounds
+from app.chain.rpc import Rpc
+from app.chain.sender import FeeCaps, Sender
 from app.clock import Clock, wall_ms
 from app.errors import Misconfigured, ModelFolderInvalid
 from app.features.variation import VariationSpec
@@ -27,7 +32,8 @@ from app.steps.backlog import Backlog
 from app.steps.collect import Collector, Progress
 from app.steps.prove import ProofStep, ProvingPolicy
 from app.steps.served import ServedFeed
-from app.steps.submit import ChainTarget, SubmitStep
+from app.steps.publishing import OracleTarget, PublishingPolicy
+from app.steps.submit import SubmitStep
 from app.store.database import Database
 from app.types import Feed, Keys
 
@@ -59,7 +65,7 @@ def application(
     *,
     clock: Clock | None = None,
     market: Market | None = None,
-    target: Callable[[Mapping[str, ServedFeed]], ChainTarget] | None = None,
+    target: Callable[[Mapping[str, ServedFeed]], OracleTarget] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Application]:
     """The whole service, not yet running; closed with the block. The database is brought to the newest schema.
@@ -79,7 +85,7 @@ def application(
         clock = clock or _clock(settings, venues)
         metrics = Metrics()
         feeds = {name: _served(settings, parse_feed(name), models, pool, venues) for name in settings.feeds}
-        chain = target(feeds) if target else chain_target(settings, feeds)
+        chain = target(feeds) if target else oracle_target(settings, feeds)
         pipeline = Pipeline(
             feeds=feeds,
             database=database,
@@ -93,7 +99,7 @@ def application(
                 proving_policy(settings, chain, prover.patience_s),
                 Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
             ),
-            submissions=SubmitStep(database, clock, metrics, chain),
+            submissions=SubmitStep(feeds, database, clock, metrics, chain, publishing_policy(settings)),
             clock=clock,
             metrics=metrics,
         )
@@ -137,12 +143,12 @@ def _cluster(settings: Settings, pool: ProverPool, stack: ExitStack) -> Prover:
     return CheckedProver(cluster, pool)
 
 
-def proving_policy(settings: Settings, chain: ChainTarget | None, patience_s: float) -> ProvingPolicy:
+def proving_policy(settings: Settings, chain: OracleTarget | None, patience_s: float) -> ProvingPolicy:
     """On a chain that has no verifier for proofs of several windows, each window is proved alone.
 
     ``patience_s`` is the prover's: the lease outlasts it.
     """
-    lonely = chain is not None and chain.batch_verifier is None
+    lonely = chain is not None and not chain.takes_joint_proofs
     return ProvingPolicy(
         owner=f"{socket.gethostname()}:{os.getpid()}",
         lease_ms=round((patience_s + _LEASE_MARGIN_S) * 1000),
@@ -152,17 +158,61 @@ def proving_policy(settings: Settings, chain: ChainTarget | None, patience_s: fl
     )
 
 
-def chain_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> ChainTarget | None:
-    """The chain to submit to; none when none is set. Raises `Misconfigured` for a development SRS on a real chain."""
-    key = settings.private_key()
-    if settings.rpc_url is None or settings.verifier_address is None or key is None:
+def publishing_policy(settings: Settings) -> PublishingPolicy:
+    return PublishingPolicy(
+        heartbeat_ms=round(settings.heartbeat_s * 1000),
+        deviation=settings.deviation,
+        confirmations=settings.confirmations,
+        replace_after_ms=round(settings.replace_after_s * 1000),
+        low_balance_updates=settings.low_balance_updates,
+        dry_run=settings.dry_run,
+    )
+
+
+def oracle_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> OracleTarget | None:
+    """The oracle to publish to; none when no endpoint is set.
+
+    Raises `Misconfigured` for a development SRS on a real chain, and when the oracle takes other keys than ours.
+    """
+    if not settings.rpc_urls:
         return None
-    chain = Chain(str(settings.rpc_url), key)
+    rpc = open_rpc(settings)
     for keys in {keys.vk_hash: keys for served in feeds.values() for keys in served.all_keys}.values():
-        warning = refuse_development_srs(keys, chain.chain_id, settings.testnets)
+        warning = refuse_development_srs(keys, rpc.chain_id, settings.testnets)
         if warning:
             log.warning(warning)
-    return ChainTarget(chain, settings.verifier_address, settings.batch_verifier_address)
+    reader = OracleReader(rpc, settings.oracle_address or recorded_oracle(settings.deployments, rpc.chain_id))
+    joint = _require_same_keys(reader, feeds)
+    return OracleTarget(reader.oracle, reader, Rounds(rpc, reader.oracle), open_sender(settings, rpc), joint)
+
+
+def open_rpc(settings: Settings) -> Rpc:
+    return Rpc([str(url) for url in settings.rpc_urls], chain_id=settings.chain_id)
+
+
+def open_sender(settings: Settings, rpc: Rpc) -> Sender | None:
+    """The account that pays; none when no key is set."""
+    secret = settings.key_of("submitter")
+    if secret is None:
+        return None
+    caps = FeeCaps.of_gwei(settings.max_fee_gwei, settings.max_tip_gwei)
+    return Sender(rpc, Account.from_secret(*secret, "submitter"), caps)
+
+
+def _require_same_keys(reader: OracleReader, feeds: Mapping[str, ServedFeed]) -> bool:
+    """Whether the oracle takes proofs of several windows of every model; refuses keys that it does not take."""
+    joint = True
+    for served in feeds.values():
+        pinned = reader.model(served.model.model_id)
+        joint = joint and pinned.joint_verifier is not None
+        for keys in served.all_keys:
+            differs = pinned.differs_from(keys) if keys is served.keys or pinned.joint_verifier else None
+            if differs:
+                raise Misconfigured(
+                    f"model {served.model.name} on chain {reader.oracle.chain_id}: {differs}: bring the SRS that the "
+                    "contracts were deployed with (`veriregime srs import`), or deploy this model anew"
+                )
+    return joint
 
 
 def model_for(feed: Feed, models: Mapping[str, ReleasedModel]) -> ReleasedModel:

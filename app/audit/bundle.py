@@ -17,13 +17,16 @@ from app.inference.release import canonical_json
 from app.types import (
     MINUTE_MS,
     SCALAR_FIELD,
+    AttesterSignature,
     CandlesByVenue,
+    Claim,
+    OracleAt,
     Prediction,
     Proof,
     iso,
 )
 
-FORMAT = "veriregime-bundle/2"
+FORMAT = "veriregime-bundle/3"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -69,10 +72,44 @@ class BundleJoint(_Strict):
     observations: Annotated[list[Inputs | None], Field(min_length=1, max_length=MOST_WINDOWS)]
 
 
+Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
+
+
+class BundleSignature(_Strict):
+    """An attester's signature in the compact form of EIP-2098, with its account."""
+
+    signer: Address
+    r: Word
+    vs: Word
+
+
+class BundleAttested(_Strict):
+    """The signatures that were collected, and what they are over, EIP-712.
+
+    ``windows`` are (feed, window end) of all the windows of the proof, in its order.
+    """
+
+    chain_id: Annotated[int, Field(gt=0, lt=2**63)]
+    oracle: Address
+    windows: Annotated[list[tuple[Name, Time]], Field(min_length=1, max_length=MOST_WINDOWS)]
+    signatures: Annotated[list[BundleSignature], Field(min_length=1, max_length=64)]
+
+    @classmethod
+    def of(cls, oracle: OracleAt, claim: Claim, signatures: Sequence[AttesterSignature]) -> BundleAttested:
+        return cls(
+            chain_id=oracle.chain_id,
+            oracle=oracle.contract,
+            windows=[(feed, iso(end_ms)) for feed, end_ms in claim.windows],
+            signatures=[
+                BundleSignature(signer=one.signer, r="0x" + one.r.hex(), vs="0x" + one.vs.hex()) for one in signatures
+            ],
+        )
+
+
 class Bundle(_Strict):
     """One prediction with its evidence. ``outputs`` are integers at the model's output scale."""
 
-    format: Literal["veriregime-bundle/2"]
+    format: Literal["veriregime-bundle/3"]
     id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     feed: Name
     window_end: Time
@@ -87,6 +124,7 @@ class Bundle(_Strict):
     outputs: Annotated[list[FieldInteger], Field(max_length=64)]
     proof: BundleProof
     joint: BundleJoint | None
+    attested: BundleAttested | None
     predicted_at: Time
     proved_at: Time
     sha256: Sha256
@@ -106,15 +144,18 @@ def make_bundle(
     ezkl_version: str,
     srs_development: bool,
     observations: Sequence[Sequence[int] | None] = (),
+    attested: BundleAttested | None = None,
 ) -> Bundle:
     """The bundle of a proved prediction; ``observations`` are those of all the windows of a joint proof.
+
+    ``attested`` holds the signatures that are there by now, none where nobody signs.
 
     Raises `CandlesGone` when the stored candles are no longer the ones the prediction was made from.
     """
     if candles_digest(candles) != prediction.candles_sha256:
         raise CandlesGone()
     unsigned = Bundle(
-        format="veriregime-bundle/2",
+        format="veriregime-bundle/3",
         id=prediction.id,
         feed=prediction.feed,
         window_end=iso(prediction.window_end_ms),
@@ -140,6 +181,7 @@ def make_bundle(
         joint=BundleJoint(slot=proof.slot, observations=[list(values) if values else None for values in observations])
         if proof.members
         else None,
+        attested=attested,
         predicted_at=iso(prediction.predicted_at_ms),
         proved_at=iso(proved_at_ms),
         sha256="0" * 64,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.audit.bundle import Bundle, instance_word, window_start_ms
+from app.audit.bundle import Bundle, BundleAttested, instance_word, window_start_ms
 from app.candles.files import check_candles
+from app.chain.attestation import input_commitment, signer_of
 from app.errors import BadInput, ModelFolderInvalid, OracleError
 from app.features.variation import VariationSpec, candles_digest, observe
 from app.inference.network import Network, dequantise, disagreement, forecast_from
@@ -19,10 +20,13 @@ from app.proving.pool import ProverPool
 from app.types import (
     MINUTE_MS,
     SCALAR_FIELD,
+    AttesterSignature,
     Candles,
     Circuit,
+    Claim,
     Feed,
     Keys,
+    OracleAt,
     Window,
     iso,
     parse_time,
@@ -41,6 +45,8 @@ class Verdict:
     failed: str | None
     reason: str | None
     checks: tuple[str, ...]
+    signers: tuple[str, ...] = ()
+    """Whose signatures hold."""
 
 
 class _DoesNotHoldError(Exception):
@@ -58,19 +64,23 @@ class Auditor:
         self._var_dir = var_dir
         self._trusted_srs = trusted_srs
 
-    def verify(self, bundle: Bundle) -> Verdict:
-        """The verdict on a bundle. A check that cannot be made does not hold."""
+    def verify(self, bundle: Bundle, signed_by: Collection[str] = ()) -> Verdict:
+        """The verdict on a bundle. A check that cannot be made does not hold.
+
+        Every account of ``signed_by`` must have signed.
+        """
         passed: list[str] = []
-        for name, check in self._audit(bundle).ladder():
+        for name, check in self._audit(bundle, signed_by).ladder():
             try:
                 check()
             except (_DoesNotHoldError, OracleError) as error:
                 return Verdict(holds=False, failed=name, reason=str(error), checks=tuple(passed))
             passed.append(name)
-        return Verdict(holds=True, failed=None, reason=None, checks=tuple(passed))
+        signers = tuple(one.signer for one in bundle.attested.signatures) if bundle.attested else ()
+        return Verdict(holds=True, failed=None, reason=None, checks=tuple(passed), signers=signers)
 
-    def _audit(self, bundle: Bundle) -> _Audit:
-        return _Audit(bundle, self._models, self._pool, self._var_dir, self._trusted_srs)
+    def _audit(self, bundle: Bundle, signed_by: Collection[str]) -> _Audit:
+        return _Audit(bundle, self._models, self._pool, self._var_dir, self._trusted_srs, signed_by)
 
 
 class _Audit:
@@ -86,8 +96,10 @@ class _Audit:
         pool: ProverPool,
         var_dir: Path,
         trusted_srs: Collection[str],
+        signed_by: Collection[str],
     ) -> None:
         self._bundle = bundle
+        self._wanted_signers = {account.lower() for account in signed_by}
         self._models = models
         self._pool = pool
         self._var_dir = var_dir
@@ -105,6 +117,7 @@ class _Audit:
             ("keys", self._check_keys),
             ("commitment", self._check_commitment),
             ("proof", self._check_proof),
+            ("signatures", self._check_signatures),
             ("id", self._check_id),
             ("times", self._check_times),
             ("sha256", self._check_digest),
@@ -232,6 +245,37 @@ class _Audit:
         instances = [_signed(word) for word in self._bundle.proof.instances]
         if not self._pool.verify(self.keys, self._proof, instances):
             raise _DoesNotHoldError("the proof does not verify")
+
+    def _check_signatures(self) -> None:
+        """Each signature is its account's, over this very proof and these windows; who to trust is the reader's."""
+        attested = self._bundle.attested
+        signers = [one.signer for one in attested.signatures] if attested else []
+        missing = sorted(self._wanted_signers - {signer.lower() for signer in signers})
+        if missing:
+            raise _DoesNotHoldError(f"{missing[0]} has not signed it")
+        if attested is None:
+            return
+        if len({signer.lower() for signer in signers}) < len(signers):
+            raise _DoesNotHoldError("somebody signed twice")
+        oracle, claim = OracleAt(attested.chain_id, attested.oracle), self._claim(attested)
+        for one in attested.signatures:
+            signature = AttesterSignature(one.signer, bytes.fromhex(one.r[2:]), bytes.fromhex(one.vs[2:]))
+            if signer_of(oracle, claim, signature) != one.signer:
+                raise _DoesNotHoldError(f"the signature is not that of {one.signer} over this proof and these windows")
+
+    def _claim(self, attested: BundleAttested) -> Claim:
+        """What was signed: the windows of the proof, this one at its place."""
+        bundle, joint = self._bundle, self._bundle.joint
+        slot = joint.slot if joint else 0
+        taken = sum(values is not None for values in joint.observations) if joint else 1
+        if len(attested.windows) != taken or attested.windows[slot] != (bundle.feed, bundle.window_end):
+            raise _DoesNotHoldError("the windows that were signed for are not those of the proof")
+        return Claim(
+            windows=tuple((feed, _time(end)) for feed, end in attested.windows),
+            model_id=self.model.model_id,
+            input_commitment=input_commitment(self._proof),
+            joint=joint is not None,
+        )
 
     def _check_id(self) -> None:
         bundle = self._bundle

@@ -10,8 +10,7 @@ from pathlib import Path
 from app.chain.anvil import KEY, running_anvil
 from app.chain.calldata import verify_calldata
 from app.chain.compiler import compile_contract
-from app.chain.gas import require_true, transaction_gas
-from app.chain.verifier import Chain
+from app.chain.gas import deploy_contract, require_true, transaction_gas
 from app.errors import ChainError, ChainUnavailable
 from app.types import Proof
 
@@ -56,15 +55,15 @@ class OwnChain:
             return OnChain(len(calldata), None, deployable=False)
         rpc_url, address = place
         require_true(rpc_url, address, calldata, GAS_LIMIT)
-        receipt = transaction_gas(rpc_url, KEY, address, calldata, GAS_LIMIT)
-        return OnChain(len(calldata), receipt.gas_used, deployable=rpc_url == self._rpc_url)
+        gas = transaction_gas(rpc_url, KEY, address, calldata, GAS_LIMIT)
+        return OnChain(len(calldata), gas, deployable=rpc_url == self._rpc_url)
 
     def _deployed(self, verifier_sol: Path) -> tuple[str, str] | None:
         """Where the contract stands, the chain's URL and the address; none when nobody takes it."""
         contract = compile_contract(self._contracts_dir, verifier_sol, "Halo2Verifier")
         for rpc_url in self._chains():
             try:
-                return rpc_url, Chain(rpc_url, KEY).deploy(contract)
+                return rpc_url, deploy_contract(rpc_url, KEY, contract)
             except ChainUnavailable:
                 raise
             except ChainError:  # too large for this one

@@ -26,8 +26,7 @@ import numpy as np
 from app.chain.anvil import KEY, running_anvil
 from app.chain.calldata import groth16_calldata
 from app.chain.compiler import compile_contract, node_tool
-from app.chain.gas import require_true, transaction_gas
-from app.chain.verifier import VERIFY_GAS, Chain
+from app.chain.gas import VERIFY_GAS, deploy_contract, require_true, transaction_gas
 from app.errors import OutputsDisagree, ProvingFailed, ToolMissing
 from app.training.circuit import INPUT_SCALE, LARGEST_ACTIVATION, PARAM_SCALE, IntegerWeights, circuit_outputs
 from app.types import SCALAR_FIELD, IntArray
@@ -202,9 +201,9 @@ def verify_gas(verifier_sol: Path, calldata: bytes, contracts_dir: Path) -> int:
     """Gas of one transaction to snarkjs's verifier on a fresh anvil, once the contract has said that it accepts."""
     contract = compile_contract(contracts_dir, verifier_sol, "Groth16Verifier")
     with running_anvil(contracts_dir) as url:
-        address = Chain(url, KEY).deploy(contract)
+        address = deploy_contract(url, KEY, contract)
         require_true(url, address, calldata, VERIFY_GAS)
-        return transaction_gas(url, KEY, address, calldata, VERIFY_GAS).gas_used
+        return transaction_gas(url, KEY, address, calldata, VERIFY_GAS)
 
 
 def _powers_of_tau(contracts_dir: Path, cache_dir: Path, power: int, say: Callable[[str], None]) -> Path:

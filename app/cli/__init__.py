@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,6 +151,9 @@ def verify(
     srs: Annotated[
         Path | None, typer.Option(help="The SRS file that the bundle names, where it is not here yet.")
     ] = None,
+    signed_by: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="An attester that must have signed; repeat for more.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Audit a bundle: recompute everything from its candles up. Exit code 1 and the reason when it does not hold."""
@@ -169,13 +173,12 @@ def verify(
     else:
         models = load_models(settings.models_dir)
         with open_pool(settings, 1) as pool:
-            verdict = Auditor(models, pool, settings.var_dir, settings.trusted_srs).verify(parsed)
+            verdict = Auditor(models, pool, settings.var_dir, settings.trusted_srs).verify(parsed, signed_by or ())
     if as_json:
-        print_json(
-            {"holds": verdict.holds, "failed": verdict.failed, "reason": verdict.reason, "checks": verdict.checks}
-        )
+        print_json(asdict(verdict))
     elif verdict.holds:
         print(f"holds: {', '.join(verdict.checks)}")
+        print(f"signed by {', '.join(verdict.signers) or 'nobody'}")
     else:
         print(f"does not hold: {verdict.failed}: {verdict.reason}")
     if not verdict.holds:

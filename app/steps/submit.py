@@ -1,129 +1,164 @@
-"""A proof goes on chain: simulated, signed, its hash stored, sent, awaited."""
+"""A signed proof goes on chain when it is due: simulated, signed, its hash stored, sent, followed."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Collection
 
-from app.chain.verifier import Chain
-from app.clock import Clock
-from app.errors import ChainError, Misconfigured, SimulationReverted, TransactionFailed
+from app.chain.sender import Fees, Sender
+from app.clock import Clock, wall_ms
+from app.errors import BalanceTooLow, ChainError, FeesTooHigh, Misconfigured, SimulationReverted
 from app.metrics import Metrics
+from app.steps.publishing import OracleTarget, PublishingPolicy, StepReport, SubmitOutcome
+from app.steps.settle import Settlement
+from app.steps.update import Update, ready_update
 from app.store.database import Database
-from app.types import MINUTE_MS, Proof, Submission
+from app.types import Prediction, PredictionId, iso
 
 log = logging.getLogger(__name__)
 
-_SUBMIT_WITHIN_MS = 10 * MINUTE_MS
-_RECEIPT_LAG_S = 3.0
-"""A node counts a mined transaction's nonce as used before it shows the receipt: anvil by milliseconds."""
-_LOOK_EVERY_S = 0.1
-
-
-class SubmitOutcome(StrEnum):
-    NO_CHAIN = "no-chain"
-    IDLE = "idle"
-    SENT = "sent"
-    TAKEN = "taken"
-    PENDING = "pending"
-    CONFIRMED = "confirmed"
-    REVERTED = "reverted"
-    WOULD_REVERT = "would-revert"
-    FORGOTTEN = "forgotten"
-    CHAIN_UNAVAILABLE = "chain-unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class ChainTarget:
-    chain: Chain
-    verifier: str
-    batch_verifier: str | None = None
-    """Of proofs of several windows; none: they are not made."""
-
-    def verifier_of(self, proof: Proof) -> str:
-        """Raises `Misconfigured` for a proof of several windows when there is no verifier for those."""
-        if not proof.members:
-            return self.verifier
-        if self.batch_verifier is None:
-            raise Misconfigured("a proof of several windows waits for the chain: set VERIREGIME_BATCH_VERIFIER_ADDRESS")
-        return self.batch_verifier
+_MARGIN_MS = 15_000
+"""An update that would reach the chain at the very end of the submission limit is not sent."""
+_AGAIN_S = 15.0
+"""What was refused for a reason that may pass is tried again after this."""
+_REFUSALS = (
+    (SimulationReverted, SubmitOutcome.WOULD_REVERT),
+    (FeesTooHigh, SubmitOutcome.FEES_TOO_HIGH),
+    (BalanceTooLow, SubmitOutcome.BALANCE_TOO_LOW),
+    (Misconfigured, SubmitOutcome.WRONG_CHAIN),
+    (ChainError, SubmitOutcome.CHAIN_UNAVAILABLE),
+)
 
 
 class SubmitStep:
-    def __init__(self, database: Database, clock: Clock, metrics: Metrics, target: ChainTarget | None) -> None:
+    def __init__(
+        self,
+        feeds: Collection[str],
+        database: Database,
+        clock: Clock,
+        metrics: Metrics,
+        target: OracleTarget | None,
+        policy: PublishingPolicy,
+    ) -> None:
         self.target = target
+        self.last: StepReport | None = None
+        self._feeds = list(feeds)
         self._database = database
         self._clock = clock
         self._metrics = metrics
+        self._policy = policy
+        self._settlement = Settlement(database, clock, metrics, policy)
+        self._decided: dict[PredictionId, float] = {}
+        """Until when (monotonic) there is nothing new to decide about a prediction."""
 
     def next(self) -> SubmitOutcome:
-        """One step on chain: settle the oldest open transaction, else send the newest proof that was not sent."""
+        """One step on chain: settle what is on its way, else publish the newest signed forecast that is due."""
         if self.target is None:
             return SubmitOutcome.NO_CHAIN
-        outcome = SubmitOutcome.CHAIN_UNAVAILABLE
+        if self.target.sender is None:
+            return SubmitOutcome.NO_ACCOUNT
+        outcome, detail = SubmitOutcome.CHAIN_UNAVAILABLE, "stopped by an unexpected error"
         try:
-            outcome = self._submit_step(self.target)
-        except SimulationReverted as error:
-            outcome = SubmitOutcome.WOULD_REVERT
-            log.error("not submitted: %s", error)
-        except ChainError as error:
-            log.warning("chain: %s", error)
+            outcome, detail = self._step(self.target, self.target.sender)
+        except (ChainError, Misconfigured) as error:
+            outcome = next(known for kind, known in _REFUSALS if isinstance(error, kind))
+            detail = str(error)
+            again = self.last is not None and (self.last.outcome, self.last.detail) == (outcome, detail)
+            log.log(logging.DEBUG if again else logging.WARNING, "%s: %s", outcome, detail)
         finally:
             self._metrics.submissions.labels(outcome).inc()
+            if outcome not in (SubmitOutcome.IDLE, SubmitOutcome.PENDING):
+                self.last = StepReport(outcome, detail, self._clock.now_ms())
         return outcome
 
-    def _submit_step(self, target: ChainTarget) -> SubmitOutcome:
+    def _step(self, target: OracleTarget, sender: Sender) -> tuple[SubmitOutcome, str]:
+        settled = self._settlement.next(target, sender)
+        if settled is not None:
+            return settled, "a transaction on its way"
+        for prediction, update in self._undecided(target):
+            outcome, detail = self._decide(target, sender, prediction, update)
+            if outcome is not SubmitOutcome.IDLE:
+                return outcome, detail
+        return SubmitOutcome.IDLE, "nothing to publish"
+
+    def _undecided(self, target: OracleTarget) -> list[tuple[Prediction, Update]]:
+        """The newest signed prediction of each feed, newest first, unless it was decided about already."""
+        now_s, since_ms = time.monotonic(), self._oldest_ms(target)
+        oracle, panel = target.oracle, target.reader.panel()
         with self._database.unit_of_work(write=False) as store:
-            unsettled = store.submissions.unconfirmed(target.chain.chain_id)
-            waiting = store.submissions.next_proved(self._clock.now_ms() - _SUBMIT_WITHIN_MS)
-            found = store.predictions.proof(waiting) if waiting else None
-        if unsettled is not None:
-            return self._settle(target, unsettled)
-        if waiting is None or found is None:
-            return SubmitOutcome.IDLE
-        proof, _ = found
-        verifier = target.verifier_of(proof)
-        target.chain.simulate(verifier, proof)
-        signed = target.chain.sign(verifier, proof)
+            newest = store.submissions.newest_signed(
+                oracle, self._feeds, since_ms, panel.threshold
+            ).values()
+            self._decided = {one: until for one, until in self._decided.items() if one in newest}
+            open_ones = [one for one in newest if self._decided.get(one, -math.inf) <= now_s]
+            sent = store.submissions.of(open_ones)
+            predictions = [store.predictions.get(one) for one in open_ones if one not in sent]
+            updates = [(one, ready_update(store, one, oracle, panel)) for one in predictions if one]
+        ready = [(prediction, update) for prediction, update in updates if update is not None]
+        return sorted(ready, key=lambda pair: -pair[0].window_end_ms)
+
+    def _oldest_ms(self, target: OracleTarget) -> int:
+        return self._clock.now_ms() - target.reader.submission_limit_s() * 1000 + _MARGIN_MS
+
+    def _decide(
+        self, target: OracleTarget, sender: Sender, prediction: Prediction, update: Update
+    ) -> tuple[SubmitOutcome, str]:
+        """The ladder: on chain already, not due, refused in a rehearsal, too dear, not paid for; else it is sent."""
+        name = f"{prediction.feed} at {iso(prediction.window_end_ms)}"
+        newest = target.rounds.newest(prediction.feed)
+        if newest is not None and newest.window_end_ms >= prediction.window_end_ms:
+            return self._already_there(target, prediction, newest.window_end_ms)
+        reason = self._due(target, update)
+        if reason is None:
+            self._decided[prediction.id] = math.inf
+            return SubmitOutcome.NOT_DUE, f"{name} differs too little from the newest round"
+        self._decided[prediction.id] = time.monotonic() + _AGAIN_S
+        target.rounds.simulate(update.calldata, update.gas, sender.address)
+        fees = sender.fees()
+        self._watch_balance(sender.require_funds(update.gas, fees), update.gas * fees.max_fee_wei, sender)
+        if self._policy.dry_run:
+            self._decided[prediction.id] = math.inf
+            log.info("dry run: %s would be sent now, %s", name, reason)
+            return SubmitOutcome.DRY_RUN, f"{name}: {reason}"
+        return self._send(target, sender, update, fees), f"{name}: {reason}"
+
+    def _already_there(
+        self, target: OracleTarget, prediction: Prediction, newest_end_ms: int
+    ) -> tuple[SubmitOutcome, str]:
+        if newest_end_ms > prediction.window_end_ms:
+            self._decided[prediction.id] = math.inf
+            return SubmitOutcome.SUPERSEDED, f"{prediction.feed} has a round of a later window"
+        found = target.rounds.publication(prediction.feed, prediction.window_end_ms)
+        if found is None:  # the endpoint's index of events is behind
+            self._decided[prediction.id] = time.monotonic() + _AGAIN_S
+            return SubmitOutcome.SUPERSEDED, f"{prediction.feed} has a round of this window already"
+        with self._database.unit_of_work() as store:
+            store.submissions.published_by_others(
+                prediction.id, target.oracle.chain_id, target.oracle.contract, found.tx_hash, found.block_number
+            )
+        log.info("%s at %s was published by others", prediction.feed, iso(prediction.window_end_ms))
+        return SubmitOutcome.PUBLISHED_BY_OTHERS, f"transaction {found.tx_hash}"
+
+    def _due(self, target: OracleTarget, update: Update) -> str | None:
+        """Why an update is due: one of its forecasts is."""
+        reasons = (self._policy.due(one, target.rounds.newest(one.feed)) for one in update.carried)
+        return next((reason for reason in reasons if reason), None)
+
+    def _send(self, target: OracleTarget, sender: Sender, update: Update, fees: Fees) -> SubmitOutcome:
+        with self._database.unit_of_work(write=False) as store:
+            in_flight = store.submissions.next_nonce(target.oracle.chain_id, sender.address)
+        nonce = max(sender.nonces()[1], in_flight)
+        signed = sender.sign(target.oracle.contract, update.calldata, update.gas, nonce, fees)
         with self._database.unit_of_work() as store:  # before it is sent: a crash from here on cannot lose it
-            if not store.submissions.record(store.predictions.proved_with(waiting), signed, self._clock.now_ms()):
+            if not store.submissions.record([one.id for one in update.carried], signed, wall_ms()):
                 return SubmitOutcome.TAKEN
-        target.chain.send(signed.raw)
+        sender.send(signed.raw)
         return SubmitOutcome.SENT
 
-    def _settle(self, target: ChainTarget, open_one: Submission) -> SubmitOutcome:
-        receipt = target.chain.receipt(open_one.tx_hash)
-        if receipt is None:
-            try:
-                target.chain.send(open_one.raw)
-            except TransactionFailed as error:
-                if _was_mined(target.chain, open_one.tx_hash):
-                    return SubmitOutcome.PENDING
-                log.warning("transaction %s is lost (%s): its proof will be sent anew", open_one.tx_hash, error)
-                with self._database.unit_of_work() as store:
-                    store.submissions.forget(open_one.tx_hash)
-                return SubmitOutcome.FORGOTTEN
-            return SubmitOutcome.PENDING
-        with self._database.unit_of_work() as store:
-            store.submissions.confirm(open_one.tx_hash, receipt)
-        self._metrics.verify_gas.set(receipt.gas_used)
-        log.info(
-            "transaction %s in block %d: %s, %d gas",
-            open_one.tx_hash,
-            receipt.block_number,
-            "accepted" if receipt.succeeded else "REVERTED",
-            receipt.gas_used,
-        )
-        return SubmitOutcome.CONFIRMED if receipt.succeeded else SubmitOutcome.REVERTED
-
-
-def _was_mined(chain: Chain, tx_hash: str) -> bool:
-    """Whether the transaction that used up the nonce was ours after all."""
-    give_up = time.monotonic() + _RECEIPT_LAG_S
-    while chain.receipt(tx_hash) is None:
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(_LOOK_EVERY_S)
-    return True
+    def _watch_balance(self, balance_wei: int, cost_wei: int, sender: Sender) -> None:
+        self._metrics.balance.set(balance_wei / 1e18)
+        left = balance_wei // cost_wei
+        if left < self._policy.low_balance_updates:
+            log.warning("the account %s can pay for %d more updates at most: send it some", sender.address, left)

@@ -1,6 +1,8 @@
-"""The one statement that SQLite and PostgreSQL spell alike but SQLAlchemy keeps apart."""
+"""What SQLite and PostgreSQL do alike but SQLAlchemy keeps apart."""
 
 from __future__ import annotations
+
+import zlib
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,3 +13,9 @@ def insert_new(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | po
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def lock(connection: sa.Connection, what: str) -> None:
+    """One process at a time until the transaction ends. On SQLite whoever writes is alone already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(what.encode()))))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from app.store.attempts import Attempts
+from app.store.attestations import Attestations
 from app.store.candle_rows import CandleRows
 from app.store.disagreements import Disagreements
 from app.store.jobs import ProofJobs
 from app.store.predictions import Predictions
+from app.store.signed_commitments import SignedCommitments
 from app.store.submissions import Submissions
 
 
@@ -20,3 +22,5 @@ class Store:
         self.submissions = Submissions(connection)
         self.attempts = Attempts(connection)
         self.disagreements = Disagreements(connection)
+        self.attestations = Attestations(connection)
+        self.signed_commitments = SignedCommitments(connection)

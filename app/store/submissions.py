@@ -1,99 +1,292 @@
-"""Transactions, at most one per prediction and chain; one with a proof of several windows has a row for each of them.
+"""How predictions come onto a chain: transactions of ours, stored before they are sent, and what others published.
 
-The signed bytes and their hash are stored before anything is sent.
+Several transactions of one sender and nonce are attempts at the same thing: the chain takes one of them at most. A
+transaction to the sender itself is an attempt to give the nonce up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from app.store.dialect import insert_new
+from app.store.dialect import insert_new, lock
 from app.store.predictions import set_status
-from app.store.tables import predictions, submissions
-from app.types import PredictionId, Receipt, SignedTransaction, Status, Submission, SubmissionState
+from app.store.tables import attestations, predictions, submissions, transactions
+from app.types import (
+    AttestationOutcome,
+    OracleAt,
+    PredictionId,
+    Receipt,
+    SignedTransaction,
+    Status,
+    Submission,
+    Transaction,
+    TransactionState,
+)
+
+_SENDING = "sending transactions"
+_IN_FLIGHT = (TransactionState.SENT, TransactionState.INCLUDED)
 
 
 class Submissions:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def next_proved(self, since_ms: int) -> PredictionId | None:
-        """The newest proved prediction with ``window_end > since_ms`` that was not submitted yet."""
-        query = (
-            sa.select(predictions.c.id)
-            .where(predictions.c.status == Status.PROVED, predictions.c.window_end_ms > since_ms)
-            .order_by(predictions.c.window_end_ms.desc())
-            .limit(1)
+    def newest_signed(
+        self, oracle: OracleAt, feeds: Collection[str], since_ms: int, threshold: int
+    ) -> dict[str, PredictionId]:
+        """The newest prediction of each feed that enough attesters signed for, of those with ``window_end > since_ms``.
+
+        Whether it was sent or not: what is older than it is not worth sending.
+        """
+        signed = (
+            sa.select(attestations.c.prediction_id)
+            .where(
+                attestations.c.chain_id == oracle.chain_id,
+                attestations.c.contract == oracle.contract,
+                attestations.c.outcome == AttestationOutcome.SIGNED,
+            )
+            .group_by(attestations.c.prediction_id)
+            .having(sa.func.count(sa.distinct(attestations.c.signer)) >= threshold)
         )
-        return self._connection.execute(query).scalar_one_or_none()
+        query = (
+            sa.select(predictions.c.feed, predictions.c.id)
+            .where(
+                predictions.c.feed.in_(feeds), predictions.c.window_end_ms > since_ms, predictions.c.id.in_(signed)
+            )
+            .order_by(predictions.c.window_end_ms)
+        )
+        return {row.feed: PredictionId(row.id) for row in self._connection.execute(query)}
 
     def record(self, prediction_ids: Sequence[PredictionId], signed: SignedTransaction, now_ms: int) -> bool:
-        """Store a signed transaction that is about to be sent; False when another process was first.
+        """Store a transaction that is about to be sent and carries the proof of these predictions.
 
-        It carries the proof of all these predictions, and shows in a row of each.
+        False when another process was first, with one of them or with this sender: one transaction at a time is on
+        its way, so that nonces have no gaps.
         """
+        lock(self._connection, _SENDING)
+        if self._taken(prediction_ids, signed):
+            return False
+        self._insert(signed, now_ms)
         for prediction_id in prediction_ids:
-            insert = (
-                insert_new(self._connection, submissions)
-                .values(
-                    prediction_id=prediction_id,
-                    chain_id=signed.chain_id,
-                    contract=signed.contract,
-                    tx_hash=signed.tx_hash,
-                    raw_tx=signed.raw,
-                    state=SubmissionState.SENT,
-                    sent_at_ms=now_ms,
-                )
-                .returning(submissions.c.prediction_id)
-            )
-            if self._connection.execute(insert).scalar_one_or_none() is None:
-                return False  # of the first: whoever came before took them all, in one transaction of the store
+            row = {"prediction_id": prediction_id, "tx_hash": signed.tx_hash, "ours": True, "block_number": None}
+            at = {"chain_id": signed.chain_id, "contract": signed.contract}
+            self._connection.execute(sa.insert(submissions).values(row | at))
             set_status(self._connection, prediction_id, Status.SUBMITTED)
         return True
 
-    def unconfirmed(self, chain_id: int) -> Submission | None:
-        """The oldest transaction that was stored and has no receipt yet."""
+    def replace(self, before: SignedTransaction, signed: SignedTransaction, now_ms: int) -> bool:
+        """Store another attempt with the nonce of ``before``; False when that one is settled or replaced already."""
+        lock(self._connection, _SENDING)
+        if signed.tx_hash not in {one.signed.tx_hash for one in self.attempts(before)}:
+            newest = self.attempts(before)[:1]
+            if not newest or newest[0].signed.tx_hash != before.tx_hash:
+                return False
+            self._insert(signed, now_ms)
+        if signed.contract == before.contract:
+            self._point(before.tx_hash, signed.tx_hash)
+        return True
+
+    def sent(self, chain_id: int, sender: str) -> list[Transaction]:
+        """The newest attempt of each nonce of this account that is in no block yet, lowest nonce first."""
         query = (
-            sa.select(submissions)
-            .where(submissions.c.chain_id == chain_id, submissions.c.state == SubmissionState.SENT)
-            .order_by(submissions.c.sent_at_ms)
-            .limit(1)
+            sa.select(transactions)
+            .where(
+                transactions.c.chain_id == chain_id,
+                transactions.c.sender == sender,
+                transactions.c.state == TransactionState.SENT,
+            )
+            .order_by(transactions.c.nonce, transactions.c.sent_at_ms, transactions.c.max_fee_wei)
         )
-        row = self._connection.execute(query).one_or_none()
-        return None if row is None else _submission(row)
+        return list({row.nonce: _transaction(row) for row in self._connection.execute(query)}.values())
 
-    def confirm(self, tx_hash: str, receipt: Receipt) -> None:
-        state = SubmissionState.CONFIRMED if receipt.succeeded else SubmissionState.REVERTED
-        # Reverted: the proof still holds and is served, but it is not sent again; the submission says why.
-        for prediction_id in self._carried(tx_hash):
-            set_status(self._connection, prediction_id, Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED)
+    def attempts(self, signed: SignedTransaction) -> list[Transaction]:
+        """All that is stored with the nonce of this transaction and is in no block, newest first."""
+        query = (
+            sa.select(transactions)
+            .where(self._same_nonce(signed), transactions.c.state == TransactionState.SENT)
+            .order_by(transactions.c.sent_at_ms.desc(), transactions.c.max_fee_wei.desc())
+        )
+        return [_transaction(row) for row in self._connection.execute(query)]
+
+    def in_blocks(self, chain_id: int, since_block: int) -> list[Transaction]:
+        """What was seen in a block, from ``since_block`` on or not deep enough yet, lowest block first."""
+        states = (TransactionState.INCLUDED, TransactionState.CONFIRMED, TransactionState.REVERTED)
+        query = (
+            sa.select(transactions)
+            .where(
+                transactions.c.chain_id == chain_id,
+                transactions.c.state.in_(states),
+                sa.or_(
+                    transactions.c.block_number >= since_block, transactions.c.state == TransactionState.INCLUDED
+                ),
+            )
+            .order_by(transactions.c.block_number)
+        )
+        return [_transaction(row) for row in self._connection.execute(query)]
+
+    def next_nonce(self, chain_id: int, sender: str) -> int:
+        """The nonce after the highest of this account that is in flight; 0 when none is. The chain knows the others."""
+        highest = sa.select(sa.func.max(transactions.c.nonce)).where(
+            transactions.c.chain_id == chain_id,
+            transactions.c.sender == sender,
+            transactions.c.state.in_(_IN_FLIGHT),
+        )
+        found = self._connection.execute(highest).scalar_one()
+        return 0 if found is None else int(found) + 1
+
+    def include(self, signed: SignedTransaction, receipt: Receipt) -> None:
+        """It was seen in a block: the predictions that its other attempts carried hang on this one now."""
+        for other in self.attempts(signed):
+            if other.signed.contract == signed.contract:
+                self._point(other.signed.tx_hash, signed.tx_hash)
+        self._seen(receipt, TransactionState.INCLUDED)
+
+    def settle(self, signed: SignedTransaction, receipt: Receipt) -> TransactionState:
+        """It is deep enough: its other attempts are deleted, and its predictions are confirmed unless it reverted.
+
+        A proof whose transaction reverted still holds and is served, but not sent again: the submission says why.
+        """
+        state = TransactionState.CONFIRMED if receipt.succeeded else TransactionState.REVERTED
+        self._seen(receipt, state)
+        others = [one.signed.tx_hash for one in self.attempts(signed)]
+        if signed.contract == signed.sender:  # the nonce was given up
+            for tx_hash in others:
+                self._release(tx_hash)
+        self._connection.execute(sa.delete(transactions).where(transactions.c.tx_hash.in_(others)))
+        if receipt.succeeded:
+            for prediction_id in self._carried(signed.tx_hash):
+                set_status(self._connection, prediction_id, Status.CONFIRMED)
+        return state
+
+    def vanished(self, tx_hash: str) -> None:
+        """Its block is no longer part of the chain: it is on its way again."""
         self._connection.execute(
-            sa.update(submissions)
-            .where(submissions.c.tx_hash == tx_hash)
-            .values(state=state, block_number=receipt.block_number, gas_used=receipt.gas_used)
+            sa.update(transactions)
+            .where(transactions.c.tx_hash == tx_hash)
+            .values(state=TransactionState.SENT, block_number=None, block_hash=None, gas_used=None)
+        )
+        for prediction_id in self._carried(tx_hash):
+            set_status(self._connection, prediction_id, Status.SUBMITTED)
+
+    def forget(self, signed: SignedTransaction) -> None:
+        """Drop all attempts with a nonce that something else used up; their predictions are `proved` again."""
+        for one in self.attempts(signed):
+            self._release(one.signed.tx_hash)
+            self._connection.execute(sa.delete(transactions).where(transactions.c.tx_hash == one.signed.tx_hash))
+
+    def published_by_others(
+        self, prediction_id: PredictionId, chain_id: int, contract: str, tx_hash: str, block_number: int
+    ) -> bool:
+        """Somebody else brought this prediction onto the chain. False when it has a transaction already."""
+        row = {"prediction_id": prediction_id, "chain_id": chain_id, "contract": contract, "tx_hash": tx_hash}
+        insert = (
+            insert_new(self._connection, submissions)
+            .values(row | {"ours": False, "block_number": block_number})
+            .returning(submissions.c.prediction_id)
+        )
+        if self._connection.execute(insert).scalar_one_or_none() is None:
+            return False
+        set_status(self._connection, prediction_id, Status.CONFIRMED)
+        return True
+
+    def by_others(self, chain_id: int, since_block: int) -> list[Submission]:
+        """What others published from a block on."""
+        query = _submissions().where(
+            submissions.c.chain_id == chain_id, submissions.c.ours.is_(False), submissions.c.block_number >= since_block
+        )
+        return [_submission(row) for row in self._connection.execute(query)]
+
+    def withdraw(self, prediction_id: PredictionId, chain_id: int) -> None:
+        """It is not on the chain after all."""
+        self._connection.execute(
+            sa.delete(submissions).where(
+                submissions.c.prediction_id == prediction_id, submissions.c.chain_id == chain_id
+            )
+        )
+        set_status(self._connection, prediction_id, Status.PROVED)
+
+    def window_ends(self, tx_hash: str) -> list[int]:
+        """Ends in ms of the windows whose predictions a transaction of ours carries."""
+        query = sa.select(predictions.c.window_end_ms).where(predictions.c.id.in_(self._carried(tx_hash)))
+        return list(self._connection.execute(query).scalars())
+
+    def of(self, prediction_ids: Sequence[str]) -> dict[str, Submission]:
+        """How each of these predictions comes onto a chain, of those that do."""
+        query = _submissions().where(submissions.c.prediction_id.in_(prediction_ids))
+        return {row.prediction_id: _submission(row) for row in self._connection.execute(query)}
+
+    def _taken(self, prediction_ids: Sequence[PredictionId], signed: SignedTransaction) -> bool:
+        on_its_way = sa.select(transactions.c.tx_hash).where(
+            transactions.c.chain_id == signed.chain_id,
+            transactions.c.sender == signed.sender,
+            sa.or_(
+                transactions.c.state == TransactionState.SENT,
+                sa.and_(transactions.c.state.in_(_IN_FLIGHT), transactions.c.nonce >= signed.nonce),
+            ),
+        )
+        carried = sa.select(submissions.c.tx_hash).where(
+            submissions.c.prediction_id.in_(prediction_ids), submissions.c.chain_id == signed.chain_id
+        )
+        return any(self._connection.execute(query.limit(1)).first() for query in (on_its_way, carried))
+
+    def _insert(self, signed: SignedTransaction, now_ms: int) -> None:
+        self._connection.execute(
+            sa.insert(transactions).values(
+                tx_hash=signed.tx_hash,
+                chain_id=signed.chain_id,
+                contract=signed.contract,
+                sender=signed.sender,
+                nonce=signed.nonce,
+                raw_tx=signed.raw,
+                max_fee_wei=signed.max_fee_wei,
+                max_tip_wei=signed.max_tip_wei,
+                state=TransactionState.SENT,
+                sent_at_ms=now_ms,
+            )
         )
 
-    def forget(self, tx_hash: str) -> None:
-        """Drop a transaction that the chain will never take; its predictions are `proved` again, and sent anew."""
+    def _seen(self, receipt: Receipt, state: TransactionState) -> None:
+        self._connection.execute(
+            sa.update(transactions)
+            .where(transactions.c.tx_hash == receipt.tx_hash)
+            .values(
+                state=state,
+                block_number=receipt.block_number,
+                block_hash=receipt.block_hash,
+                gas_used=receipt.gas_used,
+            )
+        )
+
+    def _point(self, before: str, tx_hash: str) -> None:
+        self._connection.execute(
+            sa.update(submissions).where(submissions.c.tx_hash == before).values(tx_hash=tx_hash)
+        )
+
+    def _release(self, tx_hash: str) -> None:
         for prediction_id in self._carried(tx_hash):
             set_status(self._connection, prediction_id, Status.PROVED)
         self._connection.execute(sa.delete(submissions).where(submissions.c.tx_hash == tx_hash))
 
-    def of(self, prediction_ids: Sequence[str]) -> dict[str, Submission]:
-        """The newest transaction of each of these predictions, of those that have one."""
-        query = (
-            sa.select(submissions)
-            .where(submissions.c.prediction_id.in_(prediction_ids))
-            .order_by(submissions.c.sent_at_ms)
-        )
-        return {row.prediction_id: _submission(row) for row in self._connection.execute(query)}
-
     def _carried(self, tx_hash: str) -> list[PredictionId]:
         query = sa.select(submissions.c.prediction_id).where(submissions.c.tx_hash == tx_hash)
         return list(self._connection.execute(query).scalars())
+
+    def _same_nonce(self, signed: SignedTransaction) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            transactions.c.chain_id == signed.chain_id,
+            transactions.c.sender == signed.sender,
+            transactions.c.nonce == signed.nonce,
+        )
+
+
+def _submissions() -> sa.Select[Any]:
+    sent = submissions.outerjoin(transactions, submissions.c.tx_hash == transactions.c.tx_hash)
+    return sa.select(
+        submissions, transactions.c.state, transactions.c.gas_used, transactions.c.block_number.label("in_block")
+    ).select_from(sent)
 
 
 def _submission(row: sa.Row[Any]) -> Submission:
@@ -102,9 +295,29 @@ def _submission(row: sa.Row[Any]) -> Submission:
         chain_id=row.chain_id,
         contract=row.contract,
         tx_hash=row.tx_hash,
+        state=TransactionState(row.state) if row.ours else TransactionState.CONFIRMED,
+        block_number=row.in_block if row.ours else row.block_number,
+        gas_used=row.gas_used,
+        ours=row.ours,
+    )
+
+
+def _transaction(row: sa.Row[Any]) -> Transaction:
+    signed = SignedTransaction(
+        chain_id=row.chain_id,
+        contract=row.contract,
+        sender=row.sender,
+        nonce=row.nonce,
+        tx_hash=row.tx_hash,
         raw=row.raw_tx,
-        state=SubmissionState(row.state),
+        max_fee_wei=row.max_fee_wei,
+        max_tip_wei=row.max_tip_wei,
+    )
+    return Transaction(
+        signed=signed,
+        state=TransactionState(row.state),
         block_number=row.block_number,
+        block_hash=row.block_hash,
         gas_used=row.gas_used,
         sent_at_ms=row.sent_at_ms,
     )

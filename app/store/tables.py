@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -123,16 +124,58 @@ disagreements = Table(
     Column("cleared_at_ms", BigInteger, comment="wall clock: when somebody had looked"),
 )
 
+attestations = Table(
+    "attestations",
+    metadata,
+    Column("prediction_id", ForeignKey("predictions.id"), primary_key=True),
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("contract", String(42), primary_key=True, comment="the oracle that it is for"),
+    Column("attester", String(255), primary_key=True, comment="URL, or own"),
+    Column("outcome", String(12), nullable=False),
+    Column("signer", String(42)),
+    Column("r", LargeBinary),
+    Column("vs", LargeBinary),
+    Column("reason", Text),
+    Column("at_ms", BigInteger, nullable=False, comment="wall clock"),
+)
+
+signed_commitments = Table(
+    "signed_commitments",
+    metadata,
+    Column("feed", String(64), primary_key=True),
+    Column("window_end_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("model_id", String(64), primary_key=True),
+    Column("input_commitment", String(64), nullable=False, comment="the only one that this attester signs"),
+    Column("at_ms", BigInteger, nullable=False, comment="wall clock"),
+)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("tx_hash", String(66), primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("contract", String(42), nullable=False),
+    Column("sender", String(42), nullable=False),
+    Column("nonce", BigInteger, nullable=False, comment="attempts at the same thing share it"),
+    Column("raw_tx", LargeBinary, nullable=False),
+    Column("max_fee_wei", BigInteger, nullable=False, comment="per gas"),
+    Column("max_tip_wei", BigInteger, nullable=False, comment="per gas"),
+    Column("state", String(10), nullable=False),
+    Column("block_number", BigInteger),
+    Column("block_hash", String(66)),
+    Column("gas_used", BigInteger),
+    Column("sent_at_ms", BigInteger, nullable=False, comment="wall clock"),
+    Index(None, "chain_id", "state"),
+    Index(None, "chain_id", "sender", "nonce"),
+)
+
 submissions = Table(
     "submissions",
     metadata,
     Column("prediction_id", ForeignKey("predictions.id"), primary_key=True),
     Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
     Column("contract", String(42), nullable=False),
-    Column("tx_hash", String(66), nullable=False, index=True, comment="shared by the windows of one proof"),
-    Column("raw_tx", LargeBinary, nullable=False),
-    Column("state", String(10), nullable=False),
+    Column("tx_hash", String(66), nullable=False, index=True, comment="of ours: in transactions"),
+    Column("ours", Boolean, nullable=False, comment="false: somebody else published it"),
     Column("block_number", BigInteger),
-    Column("gas_used", BigInteger),
-    Column("sent_at_ms", BigInteger, nullable=False),
 )

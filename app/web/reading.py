@@ -7,17 +7,30 @@ import binascii
 
 import numpy as np
 
-from app.audit.bundle import Bundle, make_bundle, window_start_ms
-from app.chain.calldata import verify_calldata
-from app.errors import BadInput, ProofNotReady, UnknownFeed, UnknownPrediction
+from app.audit.bundle import Bundle, BundleAttested, make_bundle, window_start_ms
+from app.chain.attestation import feed_id
+from app.chain.registry import Panel
+from app.errors import (
+    AttestationsMissing,
+    BadInput,
+    ChainError,
+    NoChain,
+    ProofNotReady,
+    UnknownFeed,
+    UnknownPrediction,
+)
 from app.features.variation import CANDLES_NEEDED
 from app.inference.release import model_by_id
+from app.steps.publishing import OracleTarget
 from app.steps.served import ServedFeed
+from app.steps.update import claim_of, ready_update
+from app.store.attestations import signatures_of
 from app.store.repository import Store
-from app.types import MINUTE_MS, PROVED_STATES, Candles, Prediction, Proof, iso, parse_time
+from app.types import MINUTE_MS, PROVED_STATES, Candles, Prediction, Proof, TransactionState, iso, parse_time
 from app.web.schemas import (
     AlarmOut,
     AttemptOut,
+    AttestationOut,
     ChainOut,
     FeedOut,
     OnchainOut,
@@ -25,7 +38,10 @@ from app.web.schemas import (
     ProofOut,
     SrsOut,
     TickOut,
+    UpdateOut,
     VenueOut,
+    WindowOut,
+    step_out,
 )
 from app.wiring import Application
 
@@ -62,11 +78,7 @@ class Reader:
             srs=SrsOut(
                 sha256=served.keys.srs_hash, development=any(keys.srs_is_development for keys in served.all_keys)
             ),
-            chain=ChainOut(
-                chain_id=target.chain.chain_id, verifier=target.verifier, batch_verifier=target.batch_verifier
-            )
-            if target
-            else None,
+            chain=self._chain(target, name) if target else None,
             last_tick=TickOut.of(tick) if tick else None,
             alarms=[AlarmOut.of(found) for found in alarms],
         )
@@ -82,9 +94,44 @@ class Reader:
             parts["proof"] = self.proof(*proved)
         if "attempts" in include:
             parts["attempts"] = [AttemptOut.of(attempt) for attempt in store.attempts.of(found.id)]
-        if proved and "calldata" in include:
-            parts["calldata"] = verify_calldata(proved[0])
+        target = self._app.pipeline.target
+        if target and "attestations" in include:
+            answers = store.attestations.of(found.id, target.oracle)
+            parts["attestations"] = [AttestationOut.of(answer) for answer in answers]
+        if target and proved and "calldata" in include:
+            update = ready_update(store, found, target.oracle, target.reader.panel())
+            parts["calldata"] = "0x" + update.calldata.hex() if update else None
         return body.model_copy(update=parts)
+
+    def update(self, feed: str) -> UpdateOut:
+        """The newest update of a feed that the oracle would take. Raises `NoChain`, or `AttestationsMissing`."""
+        self.served(feed)
+        target = self._app.pipeline.target
+        if target is None:
+            raise NoChain("this service publishes to no chain: see VERIREGIME_RPC_URLS")
+        oracle, panel, limit_ms = target.oracle, target.reader.panel(), target.reader.submission_limit_s() * 1000
+        since_ms = self._app.clock.now_ms() - limit_ms
+        with self._app.database.unit_of_work(write=False) as store:
+            newest = store.submissions.newest_signed(oracle, [feed], since_ms, panel.threshold).get(feed)
+            update = ready_update(store, known_prediction(store, newest), oracle, panel) if newest else None
+            if update is None:
+                raise AttestationsMissing(
+                    f"no forecast of {feed} that can still be published has {panel.threshold} signature(s): see "
+                    f"/v1/feeds/{feed}/latest?include=attestations",
+                    retry_after_s=5,
+                )
+            sent = store.submissions.of([one.id for one in update.carried]).values()
+        return UpdateOut(
+            chain_id=oracle.chain_id,
+            contract=oracle.contract,
+            calldata="0x" + update.calldata.hex(),
+            gas=update.gas,
+            windows=[WindowOut(feed=name, window_end=iso(end_ms)) for name, end_ms in update.claim.windows],
+            model_id=update.claim.model_id,
+            signers=[signature.signer for signature in update.signatures],
+            published=any(one.state in (TransactionState.INCLUDED, TransactionState.CONFIRMED) for one in sent),
+            expires=iso(min(end_ms for _, end_ms in update.claim.windows) + limit_ms),
+        )
 
     def proof(self, proof: Proof, proved_at_ms: int) -> ProofOut:
         return ProofOut.of(proof, proved_at_ms, srs_development=self._under_development_srs(proof))
@@ -122,6 +169,7 @@ class Reader:
                 for venue in found.venues
             }
             observations = [self._observation(store, member) for member in proof.members]
+            attested = self._attested(store, found, proof)
         model = model_by_id(self._app.models, found.model_id)
         return make_bundle(
             found,
@@ -132,6 +180,7 @@ class Reader:
             ezkl_version=model.manifest["ezkl_version"],
             srs_development=self._under_development_srs(proof),
             observations=observations,
+            attested=attested,
         )
 
     def candles(self, feed: str, start_ms: int, end_ms: int, step_s: int) -> tuple[str, Candles]:
@@ -141,6 +190,23 @@ class Reader:
         with self._app.database.unit_of_work(write=False) as store:
             return venue, coarser(store.candles.between(venue, served.feed.symbol, start_ms, end_ms), step_s * 1000)
 
+    def _chain(self, target: OracleTarget, feed: str) -> ChainOut:
+        pipeline = self._app.pipeline
+        try:
+            panel: Panel | None = target.reader.panel()
+        except ChainError:
+            panel = None
+        return ChainOut(
+            chain_id=target.oracle.chain_id,
+            oracle=target.oracle.contract,
+            feed_id="0x" + feed_id(feed).hex(),
+            signers=list(panel.signers) if panel else [],
+            threshold=panel.threshold if panel else None,
+            sender=target.sender.address if target.sender else None,
+            attesting=step_out(pipeline.last_attest),
+            publishing=step_out(pipeline.last_submit),
+        )
+
     def _under_development_srs(self, proof: Proof) -> bool:
         """An SRS that nothing is proved under here any more counts as a development one: nobody vouches for it."""
         known = {
@@ -149,6 +215,14 @@ class Reader:
             for keys in served.all_keys
         }
         return known.get(proof.srs_hash, True)
+
+    def _attested(self, store: Store, found: Prediction, proof: Proof) -> BundleAttested | None:
+        target = self._app.pipeline.target
+        answers = store.attestations.of(found.id, target.oracle) if target else []
+        signatures = signatures_of(answers)
+        if target is None or not signatures:
+            return None
+        return BundleAttested.of(target.oracle, claim_of(store, found, proof), signatures)
 
     def _observation(self, store: Store, member: str | None) -> tuple[int, ...] | None:
         return known_prediction(store, member).observation if member else None

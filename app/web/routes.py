@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,12 +27,14 @@ from app.web.schemas import (
     Problem,
     ProofOut,
     ReadyOut,
+    UpdateOut,
     VerdictOut,
+    step_out,
 )
 from app.wiring import Application
 
 _DAY_MS = 24 * 60 * MINUTE_MS
-_INCLUDABLE = ("proof", "observation", "calldata", "attempts")
+_INCLUDABLE = ("proof", "observation", "calldata", "attempts", "attestations")
 _READY_WITHIN_S = 180
 _STEPS = (60, 300, 900, 3600)
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -93,6 +96,14 @@ def _feeds(router: APIRouter, application: Application, reader: Reader) -> None:
         if request.headers.get("if-none-match") == response.headers["ETag"]:
             return Response(status_code=304, headers=dict(response.headers))
         return body
+
+    @router.get("/v1/feeds/{feed}/update", tags=["feeds"], summary="A signed update, ready to send by anyone")
+    def update(feed: str) -> UpdateOut:
+        """Calldata for the oracle contract: send it to ``contract`` on ``chain_id`` from any account before it expires.
+
+        503 while the newest forecasts lack signatures, 404 when this service publishes to no chain.
+        """
+        return reader.update(feed)
 
     @router.get("/v1/feeds/{feed}/candles", tags=["feeds"], summary="Stored candles of the feed's first venue")
     def candles(
@@ -193,6 +204,8 @@ def _operations(router: APIRouter, application: Application, reader: Reader) -> 
             prover_process_ids=application.pool.process_ids(),
             proof_jobs_waiting=waiting,
             alarms=len(alarms),
+            attesting=step_out(application.pipeline.last_attest),
+            publishing=step_out(application.pipeline.last_submit),
         )
 
     @router.get("/metrics", tags=["operations"], summary="Prometheus metrics", response_class=Response)
@@ -212,7 +225,7 @@ _BUNDLE_BODY = {"requestBody": {"required": True, "content": {"application/json"
 
 def _verdict(application: Application, raw: bytes) -> VerdictOut:
     verdict = application.auditor.verify(parse_bundle(raw, application.settings.max_bundle_bytes))
-    return VerdictOut(holds=verdict.holds, failed=verdict.failed, reason=verdict.reason, checks=list(verdict.checks))
+    return VerdictOut(**asdict(verdict))
 
 
 async def _bounded_body(request: Request, limit: int) -> bytes:

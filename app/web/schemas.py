@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
 
 from app.audit.bundle import instance_word
 from app.clock import Clock
 from app.pipeline import TickReport
-from app.types import Attempt, Disagreement, Prediction, Proof, Submission, iso
+from app.steps.publishing import StepReport
+from app.types import Attempt, Attestation, Disagreement, Prediction, Proof, Submission, iso
 
 
 class ProofOut(BaseModel):
@@ -86,13 +88,34 @@ class AlarmOut(BaseModel):
         return cls(prediction_id=found.prediction_id, window_end=iso(found.window_end_ms), reason=found.reason)
 
 
+class AttestationOut(BaseModel):
+    """What one attester answered about a forecast."""
+
+    attester: str = Field(description="host it was asked at, or own")
+    outcome: Literal["signed", "refused", "unreachable", "invalid"]
+    signer: str | None
+    reason: str | None = Field(description="why it did not sign")
+    at: str
+
+    @classmethod
+    def of(cls, found: Attestation) -> AttestationOut:
+        return cls(
+            attester=urlsplit(found.attester).netloc.rpartition("@")[2] or found.attester,
+            outcome=found.outcome.value,
+            signer=found.signature.signer if found.signature else None,
+            reason=found.reason,
+            at=iso(found.at_ms),
+        )
+
+
 class OnchainOut(BaseModel):
     chain_id: int
-    contract: str
+    contract: str = Field(description="the oracle")
     tx_hash: str
-    state: str
+    state: Literal["sent", "included", "confirmed", "reverted"]
     block_number: int | None
     gas_used: int | None
+    ours: bool = Field(description="false: somebody else relayed it")
 
     @classmethod
     def of(cls, submission: Submission) -> OnchainOut:
@@ -100,9 +123,10 @@ class OnchainOut(BaseModel):
             chain_id=submission.chain_id,
             contract=submission.contract,
             tx_hash=submission.tx_hash,
-            state=submission.state,
+            state=submission.state.value,
             block_number=submission.block_number,
             gas_used=submission.gas_used,
+            ours=submission.ours,
         )
 
 
@@ -121,7 +145,10 @@ class PredictionOut(BaseModel):
     proof: ProofOut | None = None
     observation: list[int] | None = None
     attempts: list[AttemptOut] | None = None
-    calldata: str | None = Field(default=None, description="calldata of verifyProof(bytes,uint256[])")
+    attestations: list[AttestationOut] | None = None
+    calldata: str | None = Field(
+        default=None, description="calldata for the oracle that anyone may send, once enough attesters signed"
+    )
     onchain: OnchainOut | None = None
 
     @classmethod
@@ -160,10 +187,46 @@ class SrsOut(BaseModel):
     development: bool = Field(description="true: whoever made it can forge proofs")
 
 
+class StepOut(BaseModel):
+    """How the last thing that was done ended."""
+
+    outcome: str
+    detail: str
+    at: str
+
+
+def step_out(report: StepReport | None) -> StepOut | None:
+    return StepOut(outcome=report.outcome, detail=report.detail, at=iso(report.at_ms)) if report else None
+
+
 class ChainOut(BaseModel):
     chain_id: int
-    verifier: str
-    batch_verifier: str | None = Field(description="of proofs of several windows")
+    oracle: str = Field(description="address of VolatilityOracle")
+    feed_id: str = Field(description="keccak256 of the feed's name: what contracts call it")
+    signers: list[str] = Field(description="attesters that the oracle knows")
+    threshold: int | None = Field(description="how many of them must sign; null while the chain is away")
+    sender: str | None = Field(description="account that pays for updates; null: somebody else has to send them")
+    attesting: StepOut | None
+    publishing: StepOut | None
+
+
+class WindowOut(BaseModel):
+    feed: str
+    window_end: str
+
+
+class UpdateOut(BaseModel):
+    """A call that anyone may send: the oracle trusts proof and signatures, not the sender."""
+
+    chain_id: int
+    contract: str = Field(description="the oracle: send the call there")
+    calldata: str = Field(description="of submit(...), or of submitJoint(...) for several feeds in one proof")
+    gas: int = Field(description="gas limit that is enough")
+    windows: list[WindowOut] = Field(description="what it publishes, in the order of the proof")
+    model_id: str
+    signers: list[str]
+    published: bool = Field(description="true: it is on the chain already, and would be refused")
+    expires: str = Field(description="the oracle takes it until then")
 
 
 class TickOut(BaseModel):
@@ -221,6 +284,7 @@ class VerdictOut(BaseModel):
     failed: str | None = Field(description="the first check that does not hold")
     reason: str | None
     checks: list[str] = Field(description="the checks that hold, in order")
+    signers: list[str] = Field(description="attesters whose signatures hold; whom to trust is the reader's to say")
 
 
 class Problem(BaseModel):
@@ -242,3 +306,5 @@ class ReadyOut(BaseModel):
     prover_process_ids: list[int]
     proof_jobs_waiting: int
     alarms: int = Field(description="disagreements of network and circuit that nobody has looked at")
+    attesting: StepOut | None = Field(description="how the last collection of signatures ended; null without a chain")
+    publishing: StepOut | None = Field(description="how the last step towards the chain ended")

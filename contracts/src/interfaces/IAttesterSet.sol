@@ -47,7 +47,8 @@ interface IAttesterSet {
     /// @notice Put the proposed set in force once its delay is over. Anyone may.
     function activate() external;
 
-    /// @notice Remove a signer at once; refused when the others could no longer reach the threshold. Owner only.
+    /// @notice Remove a signer at once; refused when the others could no longer reach the threshold. A proposed set
+    /// that holds the signer is dropped with it, so that a leaked key cannot come back by itself. Owner only.
     function remove(address signer) external;
 
     /// @notice Returns if at least `threshold` distinct attesters signed `digest`, and reverts saying why otherwise.

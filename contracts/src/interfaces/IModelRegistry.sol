@@ -64,8 +64,10 @@ interface IModelRegistry {
     error NoJointVerifier(bytes32 modelId);
     /// @notice A model id is proposed once.
     error ModelAlreadyKnown(bytes32 modelId);
-    /// @notice A verifier must be a contract, a joint one has room for 2 windows or more, the scale is at most 27, and
-    /// there is at least one feed.
+    /// @notice The model is active already.
+    error ModelAlreadyActive(bytes32 modelId);
+    /// @notice An id is not zero, a verifier must be a contract, a joint one has room for 2 windows or more (0 without
+    /// one), the scale is at most 27, and there is at least one feed and none twice.
     error InvalidModel();
     /// @notice The delay is not over.
     error TooEarly(uint256 activeFrom);

@@ -23,8 +23,7 @@ from app.bench.groth16 import (
 from app.chain.anvil import KEY, running_anvil
 from app.chain.calldata import groth16_calldata
 from app.chain.compiler import compile_contract
-from app.chain.gas import require_true, transaction_gas
-from app.chain.verifier import Chain
+from app.chain.gas import deploy_contract, require_true, transaction_gas
 from app.errors import (
     ChainUnavailable,
     OutputsDisagree,
@@ -158,7 +157,7 @@ def chain_url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def verifier(chain_url: str, circuit: Groth16Circuit) -> str:
     contract = compile_contract(CONTRACTS, circuit.verifier_sol, "Groth16Verifier")
-    return Chain(chain_url, KEY).deploy(contract)
+    return deploy_contract(chain_url, KEY, contract)
 
 
 def test_outputs__of_the_release__are_the_students_to_the_last_bit(
