@@ -7,14 +7,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.errors import ChainError, ProverUnavailable, ProvingFailed
-from app.steps.submit import SubmitOutcome
+from app.errors import AttestationsMissing, ChainError, ProverUnavailable, ProvingFailed
+from app.steps.attest import AttestOutcome
+from app.steps.publishing import SubmitOutcome
 from app.types import PROVED_STATES, PredictionId, Status
 from app.web.reading import Reader, known_prediction
 from app.wiring import Application
 
 _ASK_AGAIN_S = 0.05
+_ATTEST_LIMIT_S = 30.0
 _CONFIRM_LIMIT_S = 60.0
+_UNDER_WAY = (SubmitOutcome.SENT, SubmitOutcome.PENDING, SubmitOutcome.INCLUDED)
 _PROVER_LIMIT_S = 60.0
 
 
@@ -25,6 +28,7 @@ def forecast_once(app: Application, feed: str, window_end_ms: int, *, submit: bo
     prediction, _ = app.pipeline.forecast(feed, window_end_ms)
     prove(app, prediction.id)
     if submit:
+        attest(app)
         confirm(app)
     reader = Reader(app)
     path = _write(app.settings.var_dir / "bundles", reader.bundle(prediction.id).model_dump(mode="json"))
@@ -38,7 +42,7 @@ def forecast_once(app: Application, feed: str, window_end_ms: int, *, submit: bo
     }
     if body.onchain is not None:
         onchain = body.onchain
-        result |= {"verify_gas": onchain.gas_used, "tx_hash": onchain.tx_hash, "block_number": onchain.block_number}
+        result |= {"submit_gas": onchain.gas_used, "tx_hash": onchain.tx_hash, "block_number": onchain.block_number}
     return result
 
 
@@ -63,17 +67,32 @@ def prove(app: Application, prediction_id: PredictionId) -> None:
         time.sleep(_ASK_AGAIN_S)
 
 
+def attest(app: Application) -> None:
+    """Collect signatures for what is proved. Raises `AttestationsMissing` when they do not come together."""
+    deadline = time.monotonic() + _ATTEST_LIMIT_S
+    while time.monotonic() < deadline:
+        outcome = app.pipeline.attest_next()
+        if outcome is AttestOutcome.ATTESTED:
+            return
+        if outcome in (AttestOutcome.NO_ORACLE, AttestOutcome.CHAIN_UNAVAILABLE):
+            break
+        time.sleep(_ASK_AGAIN_S)
+    last = app.pipeline.last_attest
+    raise AttestationsMissing(last.detail if last else "there is no oracle to attest for")
+
+
 def confirm(app: Application) -> None:
-    """Submit what is proved and wait for its receipt. Raises `ChainError` when the chain does not accept it."""
+    """Submit what is signed and wait until it is settled. Raises `ChainError` when the chain does not accept it."""
     deadline = time.monotonic() + _CONFIRM_LIMIT_S
     while time.monotonic() < deadline:
         outcome = app.pipeline.submit_next()
         if outcome is SubmitOutcome.CONFIRMED:
             return
-        if outcome not in (SubmitOutcome.SENT, SubmitOutcome.PENDING):
-            raise ChainError(f"the proof was not accepted on chain ({outcome}): the lines above say why")
+        if outcome not in _UNDER_WAY:
+            last = app.pipeline.last_submit
+            raise ChainError(f"the forecast was not accepted on chain: {outcome}: {last.detail if last else 'no chain'}")
         time.sleep(_ASK_AGAIN_S)
-    raise ChainError(f"the transaction was not mined within {_CONFIRM_LIMIT_S:g} s")
+    raise ChainError(f"the transaction was not settled within {_CONFIRM_LIMIT_S:g} s")
 
 
 def _write(folder: Path, bundle: dict[str, Any]) -> Path:

@@ -1,7 +1,7 @@
 """One forecast, from candles to chain. Read this first.
 
-`tick` runs once a minute and ends with a stored prediction and its proof job; `prove_next` and `submit_next` take it
-from there. Each is idempotent and may run in any number of processes on one database: what one of them was killed
+`tick` runs once a minute and ends with a stored prediction and its proof job; `prove_next`, `attest_next` and
+`submit_next` take it from there. Each is idempotent and may run in any number of processes on one database: what one of them was killed
 over, a later call takes up again.
 """
 
@@ -16,10 +16,12 @@ from app.clock import Clock, wall_ms
 from app.errors import OracleError, VenueUnavailable, WindowIncomplete
 from app.features.variation import observe
 from app.metrics import Metrics
+from app.steps.attest import AttestOutcome, AttestStep
 from app.steps.collect import Collector
 from app.steps.prove import ProofStep, ProveOutcome
 from app.steps.served import ServedFeed
-from app.steps.submit import ChainTarget, SubmitOutcome, SubmitStep
+from app.steps.publishing import OracleTarget, StepReport, SubmitOutcome
+from app.steps.submit import SubmitStep
 from app.store.database import Database
 from app.types import Forecast, Observation, Prediction, Status, iso, prediction_id
 
@@ -49,6 +51,7 @@ class Pipeline:
         database: Database,
         collector: Collector,
         proofs: ProofStep,
+        attestations: AttestStep,
         submissions: SubmitStep,
         clock: Clock,
         metrics: Metrics,
@@ -58,6 +61,7 @@ class Pipeline:
         self._database = database
         self._collector = collector
         self._proofs = proofs
+        self._attestations = attestations
         self._submissions = submissions
         self._clock = clock
         self._metrics = metrics
@@ -77,8 +81,12 @@ class Pipeline:
         """Stored prediction → proof, verified → the circuit's own outputs are served."""
         return self._proofs.next()
 
+    def attest_next(self) -> AttestOutcome:
+        """Proof → signatures of attesters who have seen its inputs themselves."""
+        return self._attestations.next()
+
     def submit_next(self) -> SubmitOutcome:
-        """Proof → transaction → receipt."""
+        """Signed proof, when it is due → transaction → round of the oracle, followed until it is settled."""
         return self._submissions.next()
 
     def free_jobs_of_the_dead(self, is_alive: Callable[[str], bool]) -> None:
@@ -86,8 +94,20 @@ class Pipeline:
         self._proofs.free_jobs_of_the_dead(is_alive)
 
     @property
-    def target(self) -> ChainTarget | None:
+    def target(self) -> OracleTarget | None:
         return self._submissions.target
+
+    @property
+    def last_attest(self) -> StepReport | None:
+        return self._attestations.last
+
+    @property
+    def last_submit(self) -> StepReport | None:
+        return self._submissions.last
+
+    def stop(self) -> None:
+        """Answers that are still to come are not waited for."""
+        self._attestations.stop()
 
     def tick(self, feed: str, window_end_ms: int) -> TickOutcome:
         """`forecast`, with every way it can end counted, logged and kept for the API to tell."""

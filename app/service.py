@@ -1,4 +1,4 @@
-"""Keeps the pipeline going: a tick a minute, a thread for each prover process, one for the chain."""
+"""Keeps the pipeline going: a tick a minute, a thread for each prover process, one for signatures, one for the chain."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from app.errors import OracleError
 from app.pipeline import TickOutcome
+from app.steps.attest import AttestOutcome
 from app.steps.prove import ProveOutcome
-from app.steps.submit import SubmitOutcome
+from app.steps.publishing import SubmitOutcome
 from app.types import MINUTE_MS
 from app.wiring import Application
 
@@ -30,6 +31,21 @@ _GATHERING_S = 0.02
 _FIRST_LOOK_S = 0.1
 """A local chain has mined a transaction by then; a public one is asked again every `_IDLE_S`."""
 _TICK_AGAIN_S = 5.0
+_NOTHING_NOW = (
+    SubmitOutcome.NO_CHAIN,
+    SubmitOutcome.NO_ACCOUNT,
+    SubmitOutcome.IDLE,
+    SubmitOutcome.TAKEN,
+    SubmitOutcome.PENDING,
+    SubmitOutcome.INCLUDED,
+)
+_NOT_AGAIN_AT_ONCE = (
+    SubmitOutcome.CHAIN_UNAVAILABLE,
+    SubmitOutcome.WRONG_CHAIN,
+    SubmitOutcome.WOULD_REVERT,
+    SubmitOutcome.FEES_TOO_HIGH,
+    SubmitOutcome.BALANCE_TOO_LOW,
+)
 _TRY_AGAIN = (TickOutcome.VENUE_UNAVAILABLE, TickOutcome.WINDOW_INCOMPLETE, TickOutcome.FAILED)
 
 
@@ -41,6 +57,7 @@ class Service:
         self._stopping = threading.Event()
         self._work = threading.Event()
         self._proofs = threading.Event()
+        self._signatures = threading.Event()
         self._ticking = {feed: threading.Lock() for feed in application.pipeline.feeds}
         self._threads: list[threading.Thread] = []
         self._scheduler: Any = BackgroundScheduler(timezone=UTC)
@@ -48,7 +65,7 @@ class Service:
     def start(self) -> None:
         self._app.pipeline.free_jobs_of_the_dead(_is_alive)
         most = self._app.settings.prover_jobs if self._app.prover is not self._app.pool else self._app.pool.slots
-        loops = [partial(self._prove, number) for number in range(most)] + [self._submit]
+        loops = [partial(self._prove, number) for number in range(most)] + [self._attest, self._submit]
         for loop in loops:
             thread = threading.Thread(target=self._keep_going, args=(loop,))
             thread.start()
@@ -61,6 +78,8 @@ class Service:
         self._stopping.set()
         self._work.set()
         self._proofs.set()
+        self._signatures.set()
+        self._app.pipeline.stop()
         self._scheduler.shutdown(wait=False)
         self._app.pool.stop()  # a proof under way is handed back by the thread that waits for it
         self._app.prover.stop()
@@ -112,13 +131,22 @@ class Service:
         elif outcome is ProveOutcome.IDLE:
             self._wait(self._work)
 
+    def _attest(self) -> None:
+        outcome = self._app.pipeline.attest_next()
+        if outcome is AttestOutcome.ATTESTED:
+            self._signatures.set()
+        elif outcome is AttestOutcome.CHAIN_UNAVAILABLE:
+            self._stopping.wait(_AFTER_FAILURE_S)
+        else:
+            self._wait(self._proofs)
+
     def _submit(self) -> None:
         outcome = self._app.pipeline.submit_next()
-        if outcome in (SubmitOutcome.IDLE, SubmitOutcome.TAKEN, SubmitOutcome.NO_CHAIN, SubmitOutcome.PENDING):
-            self._wait(self._proofs)
+        if outcome in _NOTHING_NOW:
+            self._wait(self._signatures)
         elif outcome is SubmitOutcome.SENT:
             self._stopping.wait(_FIRST_LOOK_S)
-        elif outcome in (SubmitOutcome.CHAIN_UNAVAILABLE, SubmitOutcome.WOULD_REVERT):
+        elif outcome in _NOT_AGAIN_AT_ONCE:
             self._stopping.wait(_AFTER_FAILURE_S)
 
     def _wait(self, event: threading.Event) -> None:

@@ -8,12 +8,18 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+from app.attester.judge import Judge
+from app.attester.market import OwnMarket
+from app.attester.pins import Pins
+from app.attester.proposal import AttestedFeed, Refusal
+from app.attester.tolerance import Tolerance
 from app.audit.checks import Auditor
 from app.candles.venue import Venue
 from app.chain.account import Account
-from app.chain.deployment import recorded_oracle, refuse_development_srs
+from app.chain.deployment import refuse_development_srs, require_deployment
 from app.chain.registry import OracleReader
 from app.chain.rounds import Rounds
 from app.chain.rpc import Rpc
@@ -28,6 +34,8 @@ from app.pipeline import Pipeline
 from app.proving.checked import CheckedProver, Prover
 from app.proving.pool import Limits, ProverPool
 from app.settings import Settings, asset, parse_feed
+from app.steps.attest import AttestStep, OwnAttester
+from app.steps.attester_client import AttesterClient
 from app.steps.backlog import Backlog
 from app.steps.collect import Collector, Progress
 from app.steps.prove import ProofStep, ProvingPolicy
@@ -41,6 +49,7 @@ log = logging.getLogger(__name__)
 
 Market = Literal["live", "simulated", "recorded"]
 _LEASE_MARGIN_S = 5
+_ATTESTER_RPC_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,15 @@ def application(
                 metrics,
                 proving_policy(settings, chain, prover.patience_s),
                 Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
+            ),
+            attestations=AttestStep(
+                feeds,
+                database,
+                clock,
+                metrics,
+                chain.reader if chain else None,
+                open_attesters(settings, database),
+                time_limit_s=settings.attest_timeout_s,
             ),
             submissions=SubmitStep(feeds, database, clock, metrics, chain, publishing_policy(settings)),
             clock=clock,
@@ -177,17 +195,36 @@ def oracle_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> Oracle
     if not settings.rpc_urls:
         return None
     rpc = open_rpc(settings)
-    for keys in {keys.vk_hash: keys for served in feeds.values() for keys in served.all_keys}.values():
-        warning = refuse_development_srs(keys, rpc.chain_id, settings.testnets)
-        if warning:
-            log.warning(warning)
-    reader = OracleReader(rpc, settings.oracle_address or recorded_oracle(settings.deployments, rpc.chain_id))
+    warn_of_development_srs(settings, rpc.chain_id, feeds)
+    reader = open_oracle(settings, rpc)
     joint = _require_same_keys(reader, feeds)
     return OracleTarget(reader.oracle, reader, Rounds(rpc, reader.oracle), open_sender(settings, rpc), joint)
 
 
+def warn_of_development_srs(settings: Settings, chain_id: int, feeds: Mapping[str, ServedFeed]) -> None:
+    """Raises `Misconfigured` where one is not tolerated."""
+    for keys in {keys.vk_hash: keys for served in feeds.values() for keys in served.all_keys}.values():
+        warning = refuse_development_srs(keys, chain_id, settings.testnets)
+        if warning:
+            log.warning(warning)
+
+
+def open_oracle(settings: Settings, rpc: Rpc) -> OracleReader:
+    """The oracle that the settings name, or else the one that was deployed to this chain from here."""
+    address = settings.oracle_address or require_deployment(settings.deployments, rpc.chain_id).oracle
+    return OracleReader(rpc, address)
+
+
 def open_rpc(settings: Settings) -> Rpc:
     return Rpc([str(url) for url in settings.rpc_urls], chain_id=settings.chain_id)
+
+
+def open_attesters(settings: Settings, database: Database) -> list[AttesterClient | OwnAttester]:
+    """Who is asked for signatures: the attesters of the settings, and this process itself where it has a key."""
+    clients = [AttesterClient(str(url), settings.attest_timeout_s) for url in settings.attesters]
+    secret = settings.key_of("attester")
+    own = [OwnAttester(database, Account.from_secret(*secret, "attester"))] if secret else []
+    return [*own, *clients]
 
 
 def open_sender(settings: Settings, rpc: Rpc) -> Sender | None:
@@ -266,3 +303,102 @@ def _clock(settings: Settings, venues: tuple[Venue, ...]) -> Clock:
     if not settings.venue_clock:
         return Clock()
     return Clock(market_start_ms=venues[0].time_ms(), wall_start_ms=wall_ms())
+
+
+@dataclass(frozen=True, slots=True)
+class AttesterRole:
+    """Everything that an attester needs."""
+
+    judge: Judge
+    pins: Pins
+    market: OwnMarket
+    venues: tuple[str, ...]
+    clock: Clock
+    metrics: Metrics
+
+
+@contextmanager
+def attester(
+    settings: Settings, *, clock: Clock | None = None, progress: Progress | None = None
+) -> Iterator[AttesterRole]:
+    """An attester with its week of candles loaded and kept fresh until the block ends.
+
+    Raises `Misconfigured` when a setting is missing, and when its keys are not those that the registry pins.
+    """
+    reader, account = _attester_oracle(settings), _attester_account(settings)
+    with ExitStack() as stack:
+        database = open_database(settings)
+        stack.callback(database.close)
+        database.upgrade()
+        pool = stack.enter_context(open_pool(settings, 1))
+        venues = tuple(open_venue(settings, name) for name in settings.venues)
+        for venue in venues:
+            stack.callback(venue.close)
+        clock, metrics = clock or _clock(settings, venues), Metrics()
+        collector = Collector(database, late_candle_s=settings.late_candle_s, progress=progress)
+        models = load_models(settings.models_dir)
+        served = {name: _served(settings, parse_feed(name), models, pool, venues) for name in settings.feeds}
+        _warn_of_development_srs(settings, reader.oracle.chain_id, served)
+        feeds = {name: _attested(one, collector) for name, one in served.items()}
+        pins = Pins(reader, feeds.values())
+        _require_pinned(pins)
+        market = OwnMarket(feeds, pins, clock, settle_s=settings.settle_s)
+        market.refresh()
+        market.start()
+        stack.callback(market.stop)
+        judge = Judge(
+            feeds,
+            reader.oracle,
+            account,
+            pins=pins,
+            market=market,
+            pool=pool,
+            database=database,
+            clock=clock,
+            metrics=metrics,
+            tolerance=Tolerance(),
+        )
+        yield AttesterRole(judge, pins, market, settings.venues, clock, metrics)
+
+
+def _attester_oracle(settings: Settings) -> OracleReader:
+    """With little patience: whoever proposes waits for what the chain says."""
+    if not settings.rpc_urls:
+        raise Misconfigured("an attester asks the oracle's registry: set VERIREGIME_RPC_URLS")
+    rpc = Rpc([str(url) for url in settings.rpc_urls], chain_id=settings.chain_id, timeout_s=_ATTESTER_RPC_S)
+    return open_oracle(settings, rpc)
+
+
+def _attester_account(settings: Settings) -> Account:
+    secret = settings.key_of("attester")
+    if secret is None:
+        raise Misconfigured("an attester signs with a key of its own: set VERIREGIME_ATTESTER_KEY_FILE")
+    return Account.from_secret(*secret, "attester")
+
+
+def _warn_of_development_srs(settings: Settings, chain_id: int, served: Mapping[str, ServedFeed]) -> None:
+    """An attester signs for nobody who may know the secret, as little as the service submits it."""
+    for keys in (keys for feed in served.values() for keys in feed.all_keys):
+        warning = refuse_development_srs(keys, chain_id, settings.testnets)
+        if warning:
+            log.warning(warning)
+
+
+def _attested(served: ServedFeed, collector: Collector) -> AttestedFeed:
+    return AttestedFeed(
+        feed=served.feed,
+        model=served.model,
+        spec=served.spec,
+        network=served.network,
+        keys=served.keys,
+        batch_keys=served.batch_keys,
+        collect=partial(collector.window, served),
+    )
+
+
+def _require_pinned(pins: Pins) -> None:
+    """Other keys would refuse every proposal, so better not start; a model that is not registered yet may come."""
+    for refused in pins.refusals():
+        if refused.reason is Refusal.KEYS_DIFFER:
+            raise Misconfigured(f"{refused.detail}: bring the SRS file of the oracle's operator (veriregime srs import)")
+        log.warning("nothing is signed for now: %s", refused.detail)

@@ -122,7 +122,7 @@ class Judge:
         return None
 
     def _not_pinned(self, proposal: Proposal) -> Refused | None:
-        return self._pins.refusal(proposal.model_id)
+        return self._pins.refusal(proposal.model_id, joint=proposal.joint)
 
     def _untimely(self, proposal: Proposal) -> Refused | None:
         limit_ms, now_ms = self._pins.submission_limit_ms(), self._clock.now_ms()
@@ -135,9 +135,7 @@ class Judge:
                 words = f"{window.feed}: the window ends at {iso(end_ms)}, here it is {iso(now_ms)}"
                 return Refused(Refusal.WINDOW_NOT_CLOSED, words, retry_after_s=wait_s)
             if now_ms - end_ms > limit_ms:
-                words = (
-                    f"{window.feed}: {iso(end_ms)} is more than {limit_ms // 1000} s ago, the oracle would refuse it"
-                )
+                words = f"{window.feed}: {iso(end_ms)} is more than {limit_ms // 1000} s ago: too old for the oracle"
                 return Refused(Refusal.WINDOW_TOO_OLD, words)
         return None
 

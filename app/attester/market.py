@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Mapping
 
 from app.attester.pins import Pins
@@ -47,12 +46,15 @@ class OwnMarket:
         return {feed: self._newest.get(feed, 0) >= oldest_ms for feed in self._feeds}
 
     def refresh(self) -> None:
-        """The last minute of every feed, and a week of history where it is missing; what fails is logged."""
+        """The last minute of every feed, and a week of history where it is missing; what is not there yet is logged.
+
+        Raises `Misconfigured` for a venue that does not have the market.
+        """
         for feed in self._feeds:
             try:
                 self.observation(feed, self._clock.last_minute_ms())
-            except OracleError as error:
-                log.log(logging.INFO if isinstance(error, NotNow) else logging.WARNING, "%s: %s", feed, error)
+            except NotNow as error:
+                log.warning("%s: %s", feed, error)
 
     def start(self) -> None:
         self._thread.start()
@@ -66,10 +68,12 @@ class OwnMarket:
         while not self._stopping.wait(self._until_next_s()):
             try:
                 self.refresh()
-                self._pins.refresh()
+                self._pins.refusals()
+            except OracleError as error:
+                log.warning("own market: %s", error)
             except Exception:  # a loop that ends silently would be worse than any bug
                 log.exception("the own market met a bug and goes on")
-                time.sleep(1)
+                self._stopping.wait(1)
 
     def _until_next_s(self) -> float:
         clock = self._clock

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from app.attester.proposal import AttestedFeed, Refusal, Refused
 from app.chain.registry import ModelState, OracleReader
 from app.errors import ChainError, Misconfigured, OracleError, UnknownModel
-from app.types import Keys, ModelId
+from app.types import ModelId
 
 log = logging.getLogger(__name__)
 
@@ -36,26 +36,26 @@ class Pins:
 
     def __init__(self, reader: OracleReader, feeds: Iterable[AttestedFeed]) -> None:
         self.reader = reader
-        self._keys: dict[ModelId, tuple[Keys, ...]] = {feed.model.model_id: feed.all_keys for feed in feeds}
-        self._readings: dict[ModelId, _Reading] = {}
+        self._keys = {(feed.model.model_id, keys.circuit.windows > 1): keys for feed in feeds for keys in feed.all_keys}
+        self._readings: dict[tuple[ModelId, bool], _Reading] = {}
         self._turn = threading.Lock()
 
     @property
     def model_ids(self) -> tuple[ModelId, ...]:
-        return tuple(self._keys)
+        return tuple(dict.fromkeys(model_id for model_id, _ in self._keys))
 
-    def refusal(self, model_id: ModelId) -> Refused | None:
-        """Why nothing may be signed under this model of ours; none when our keys are the pinned ones."""
+    def refusal(self, model_id: ModelId, *, joint: bool) -> Refused | None:
+        """Why nothing may be signed with these keys of ours; none when they are the pinned ones."""
         with self._turn:
-            now, known = time.monotonic(), self._readings.get(model_id)
+            now, known = time.monotonic(), self._readings.get((model_id, joint))
             if known is None or now >= known.look_at:
-                known = self._readings[model_id] = self._read(model_id, known, now)
+                known = self._readings[model_id, joint] = self._read(model_id, joint, known, now)
             return known.refused
 
-    def refresh(self) -> None:
-        """Read what is due, so that no proposal has to wait for it."""
-        for model_id in self._keys:
-            self.refusal(model_id)
+    def refusals(self) -> list[Refused]:
+        """What is wrong with any of our keys; reads what is due, so that no proposal has to wait for it."""
+        found = (self.refusal(model_id, joint=joint) for model_id, joint in self._keys)
+        return [refused for refused in found if refused is not None]
 
     def submission_limit_ms(self) -> int | Refused:
         try:
@@ -63,27 +63,26 @@ class Pins:
         except (ChainError, Misconfigured) as error:
             return _unreachable(error)
 
-    def _read(self, model_id: ModelId, known: _Reading | None, now: float) -> _Reading:
+    def _read(self, model_id: ModelId, joint: bool, known: _Reading | None, now: float) -> _Reading:
         try:
-            return _Reading(self._compare(model_id), now, now + _READ_AGAIN_S)
+            return _Reading(self._compare(model_id, joint), now, now + _READ_AGAIN_S)
         except (ChainError, Misconfigured) as error:
             if known is not None and now - known.said_at < _GOOD_FOR_S:
                 log.warning("the registry is taken at its last word: %s", error)
                 return replace(known, look_at=now + _ASK_AGAIN_S)
             return _Reading(_unreachable(error), -math.inf, now + _ASK_AGAIN_S)
 
-    def _compare(self, model_id: ModelId) -> Refused | None:
+    def _compare(self, model_id: ModelId, joint: bool) -> Refused | None:
         try:
             pinned = self.reader.model(model_id)
         except UnknownModel as error:
             return Refused(Refusal.MODEL_NOT_REGISTERED, str(error))
         if self.reader.state_of(model_id) is ModelState.FROZEN:
             return Refused(Refusal.MODEL_FROZEN, f"the registry froze model {model_id[:16]}…")
-        for keys in self._keys[model_id]:
-            different = pinned.differs_from(keys)
-            if different:
-                return Refused(Refusal.KEYS_DIFFER, f"model {model_id[:16]}…: {different}")
-        return None
+        if joint and pinned.joint_verifier is None:
+            return Refused(Refusal.NO_JOINT_CIRCUIT, f"the registry has no verifier of joint proofs of {model_id[:16]}…")
+        different = pinned.differs_from(self._keys[model_id, joint])
+        return Refused(Refusal.KEYS_DIFFER, f"model {model_id[:16]}…: {different}") if different else None
 
 
 def _unreachable(error: OracleError) -> Refused:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from eth_account import Account as Accounts
 from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
 from hexbytes import HexBytes
 
 from app.errors import Misconfigured
@@ -44,7 +45,7 @@ class Account:
 
     def sign_digest(self, digest: bytes) -> tuple[bytes, bytes]:
         """``(r, vs)`` of EIP-2098, 32 bytes each, over a 32-byte digest as it stands."""
-        signed = self._key.unsafe_sign_hash(digest)
+        signed = self._key.unsafe_sign_hash(Hash32(digest))
         vs = int(signed.s) | (_VS_PARITY if signed.v in (1, 28) else 0)
         return int(signed.r).to_bytes(32, "big"), vs.to_bytes(32, "big")
 

@@ -65,55 +65,7 @@ class Part:
     """The code that must be at ``address``, immutables included."""
 
     @property
-    @dataclass(frozen=True, slots=True)
-class Layout:
-    """Every contract of a deployment."""
-
-    attester_set: Part
-    registry: Part
-    oracle: Part
-    verifiers: Mapping[str, Part]
-    """By the SHA-256 of the verifying key."""
-    feeds: Mapping[str, Part]
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """In the order of their creation."""
-        core = (self.attester_set, self.registry, self.oracle)
-        return (*core, *self.verifiers.values(), *self.feeds.values())
-
-
-def lay_out(build: Build, plan: DeploymentPlan, chain_id: int) -> Layout:
-    """Where everything of a plan is to be on a chain, and what code it has there."""
-    asked, contracts = plan.parameters, build.contracts
-    salt = keccak(text=asked.salt) if asked.salt else NO_SALT
-
-    def place(name: str, *arguments: Any, purpose: str = "") -> Part:
-        return part(contracts[name], *arguments, chain_id=chain_id, salt=salt, purpose=purpose)
-
-    attester_set = place("AttesterSet", asked.owner, asked.delay, asked.signers, asked.threshold)
-    registry = place("ModelRegistry", asked.owner, asked.delay)
-    limits = (asked.submission_limit, asked.max_skew, asked.default_max_age)
-    oracle = place("VolatilityOracle", registry.address, attester_set.address, *limits)
-
-    def place_feed(feed: str) -> Part:
-        arguments = (oracle.address, feed_id(feed), _description(feed), asked.feed_max_age)
-        return place("VolatilityFeed", *arguments, purpose=feed)
-
-    return Layout(
-        attester_set=attester_set,
-        registry=registry,
-        oracle=oracle,
-        verifiers={
-            keys.vk_hash: part(build.verifier(keys), chain_id=chain_id, purpose=keys.vk_hash[:16])
-            for model in plan.models
-            for keys in model.all_keys
-        },
-        feeds={feed: place_feed(feed) for feed in plan.feeds},
-    )
-
-
-def code_keccak256(self) -> str:
+    def code_keccak256(self) -> str:
         """0x hex."""
         return code_keccak256(self.runtime)
 

@@ -159,8 +159,10 @@ class Deployment:
 
     def to_json(self) -> dict[str, Any]:
         """With the addresses that everybody looks for on top."""
-        core = {"oracle": self.oracle, "registry": self.registry, "attester_set": self.attester_set}
-        return {"format": FORMAT, **(core if self.has_core else {}), **asdict(self)}
+        top: dict[str, Any] = {"format": FORMAT}
+        if self.has_core:
+            top |= {"oracle": self.oracle, "registry": self.registry, "attester_set": self.attester_set}
+        return top | asdict(self)
 
     @classmethod
     def from_json(cls, stated: Mapping[str, Any]) -> Self:

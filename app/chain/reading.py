@@ -32,7 +32,9 @@ class ContractReader:
         try:
             answer = bytes(self._rpc.ask(lambda eth: eth.call(cast(Any, call))))
         except ContractLogicError as error:
-            raise SimulationReverted(f"{contract} at {address} answers {function} with {revert_reason(error)}") from None
+            raise SimulationReverted(
+                f"{contract} at {address} answers {function} with {revert_reason(error)}"
+            ) from None
         if not answer:
             return None
         try:

@@ -49,10 +49,13 @@ class Rounds:
         self._rpc = rpc
 
     def simulate(self, calldata: bytes, gas: int, sender: str) -> None:
-        """Ask, without a transaction, whether the oracle would take an update. Raises `SimulationReverted` with why."""
+        """Ask, without a transaction, whether the oracle would take an update. Raises `SimulationReverted` with why.
+
+        On the block that comes next: the window may have ended after the last one.
+        """
         call = {"from": sender, "to": self.oracle.contract, "data": calldata, "gas": gas}
         try:
-            self._rpc.ask(lambda eth: eth.call(cast(Any, call)))
+            self._rpc.ask(lambda eth: eth.call(cast(Any, call), "pending"))
         except ContractLogicError as error:
             raise SimulationReverted(f"the oracle would refuse it: {_reason(error)}") from None
 

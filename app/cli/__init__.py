@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from app import __version__, logs
 from app.cli.alarms import alarms
+from app.cli.attest import attest
 from app.cli.bench import bench
 from app.cli.keys import keys
 from app.cli.prover import prover
@@ -50,6 +51,7 @@ cli.add_typer(keys, name="keys")
 cli.add_typer(alarms, name="alarms")
 cli.command()(evaluate)
 cli.command()(prover)
+cli.command()(attest)
 
 
 def main() -> None:
@@ -254,5 +256,5 @@ def _print_forecast(result: dict[str, Any], as_json: bool) -> None:
     print(f"  {prediction['vol_annualised']:.1%} a year, probability of high {prediction['p_high']:.1%}")
     print(f"  proved in {result['proof_seconds']:.2f} s")
     if "tx_hash" in result:
-        print(f"  accepted on chain for {result['verify_gas']:,} gas in transaction {result['tx_hash']}")
+        print(f"  accepted on chain for {result['submit_gas']:,} gas in transaction {result['tx_hash']}")
     print(f"  check it yourself: veriregime verify {result['bundle']}")

@@ -18,6 +18,7 @@ from app.clock import Clock, wall_ms
 from app.errors import AlreadySigned, ChainError, OracleError
 from app.metrics import Metrics
 from app.steps.attester_client import OWN, Answer, Question
+from app.steps.publishing import StepReport
 from app.steps.update import claim_of
 from app.store.attestations import enough
 from app.store.database import Database
@@ -108,6 +109,7 @@ class AttestStep:
         *,
         time_limit_s: float = 10,
     ) -> None:
+        self.last: StepReport | None = None
         self._feeds = tuple(feeds)
         self._database = database
         self._clock = clock
@@ -127,7 +129,7 @@ class AttestStep:
             since_ms = self._clock.now_ms() - 1000 * self._reader.submission_limit_s()
         except ChainError as error:
             log.warning("chain: %s", error)
-            return AttestOutcome.CHAIN_UNAVAILABLE
+            return self._ended(AttestOutcome.CHAIN_UNAVAILABLE, str(error))
         with self._database.unit_of_work(write=False) as store:
             work = self._work(store, oracle, panel, since_ms)
         if work is None:
@@ -183,13 +185,18 @@ class AttestStep:
         signatures = enough(answers, panel.threshold, panel.signers)
         where = f"{work.prediction.feed} at {iso(work.prediction.window_end_ms)}"
         if signatures:
-            log.info("%s: attested by %s", where, ", ".join(signature.signer for signature in signatures))
-            return AttestOutcome.ATTESTED
+            signers = ", ".join(signature.signer for signature in signatures)
+            log.info("%s: attested by %s", where, signers)
+            return self._ended(AttestOutcome.ATTESTED, f"{where}: {signers}")
         said = "; ".join(_told(answer) for answer in answers) or "there is no attester: see VERIREGIME_ATTESTERS"
         if self._alarmed != (work.prediction.id, said):
             self._alarmed = (work.prediction.id, said)
             log.error("ALARM: %s: fewer than %d signatures: %s", where, panel.threshold, said)
-        return AttestOutcome.SHORT
+        return self._ended(AttestOutcome.SHORT, f"{where}: fewer than {panel.threshold} signatures: {said}")
+
+    def _ended(self, outcome: AttestOutcome, detail: str) -> AttestOutcome:
+        self.last = StepReport(outcome, detail, self._clock.now_ms())
+        return outcome
 
     def record(self, work: _Work, oracle: OracleAt, panel: Panel, attester: Attester, answer: Answer) -> Answer:
         """Store, count and log one answer; gives it as it counts."""

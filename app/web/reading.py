@@ -24,7 +24,6 @@ from app.inference.release import model_by_id
 from app.steps.publishing import OracleTarget
 from app.steps.served import ServedFeed
 from app.steps.update import claim_of, ready_update
-from app.store.attestations import signatures_of
 from app.store.repository import Store
 from app.types import MINUTE_MS, PROVED_STATES, Candles, Prediction, Proof, TransactionState, iso, parse_time
 from app.web.schemas import (
@@ -219,10 +218,10 @@ class Reader:
     def _attested(self, store: Store, found: Prediction, proof: Proof) -> BundleAttested | None:
         target = self._app.pipeline.target
         answers = store.attestations.of(found.id, target.oracle) if target else []
-        signatures = signatures_of(answers)
+        signatures = {answer.signature.signer: answer.signature for answer in answers if answer.signature}
         if target is None or not signatures:
             return None
-        return BundleAttested.of(target.oracle, claim_of(store, found, proof), signatures)
+        return BundleAttested.of(target.oracle, claim_of(store, found, proof), list(signatures.values()))
 
     def _observation(self, store: Store, member: str | None) -> tuple[int, ...] | None:
         return known_prediction(store, member).observation if member else None

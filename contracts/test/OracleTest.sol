@@ -7,7 +7,8 @@ import {VolatilityOracle} from "../src/VolatilityOracle.sol";
 import {IAttesterSet} from "../src/interfaces/IAttesterSet.sol";
 import {IModelRegistry} from "../src/interfaces/IModelRegistry.sol";
 import {IVolatilityOracle} from "../src/interfaces/IVolatilityOracle.sol";
-import {AcceptingVerifier} from "./Doubles.sol";
+import {Outputs} from "../src/libraries/Outputs.sol";
+import {AcceptingVerifier, OutputsCaller} from "./Doubles.sol";
 import {Test} from "./Test.sol";
 import {Halo2Verifier as AnotherVerifier} from "./fixture/AnotherVerifier.sol";
 import {Halo2Verifier as JointVerifier} from "./fixture/JointVerifier.sol";
@@ -172,6 +173,24 @@ abstract contract RealProofTest is OracleTest {
         update.proof = vm.parseJsonBytes(fixture, path(name, ".proof"));
         update.outputs = vm.parseJsonUintArray(fixture, path(name, ".outputs"));
         sign(update, count);
+    }
+
+    /// @notice What the oracle must say of a window of the proof, when it is published now.
+    function expectedOf(string memory name, uint256 place, uint64 round)
+        internal
+        returns (IVolatilityOracle.Forecast memory)
+    {
+        uint256[] memory outputs = vm.parseJsonUintArray(fixture, path(name, ".outputs"));
+        Outputs.Decoded memory decoded = new OutputsCaller().decode(outputs, place, 27);
+        return IVolatilityOracle.Forecast({
+            round: round,
+            windowEnd: uint64(vm.parseJsonUint(fixture, path(name, ".windowEnd"))),
+            publishedAt: uint64(block.timestamp),
+            regime: decoded.regime,
+            probabilityHigh: decoded.probabilityHigh,
+            volatility: decoded.volatility,
+            modelId: vm.parseJsonBytes32(fixture, path(name, ".modelId"))
+        });
     }
 
     function feedIdsOf(string memory name) internal view returns (bytes32[] memory feedIds) {

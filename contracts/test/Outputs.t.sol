@@ -3,23 +3,9 @@ pragma solidity ^0.8.24;
 
 import {IVolatilityOracle} from "../src/interfaces/IVolatilityOracle.sol";
 import {Outputs} from "../src/libraries/Outputs.sol";
+import {OutputsCaller} from "./Doubles.sol";
 import {Test} from "./Test.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
-
-/// @notice The library's functions as a contract: reverts are seen, and the outputs are calldata.
-contract OutputsCaller {
-    function requireCanonical(uint256[] calldata outputs) external pure {
-        Outputs.requireCanonical(outputs);
-    }
-
-    function decode(uint256[] calldata outputs, uint256 place, uint8 scale)
-        external
-        pure
-        returns (Outputs.Decoded memory)
-    {
-        return Outputs.decode(outputs, place, scale);
-    }
-}
 
 /// @notice exp to 30 digits, by a series and squaring: slow, and nothing of it is shared with what it judges.
 library PreciseExp {

@@ -89,7 +89,7 @@ const askAbout = async (name, query) =>
 async function askLatest() {
   // A page just opened may find an older answer in the browser's cache, with the age of its own time.
   const options = { cache: known.latest ? "no-cache" : "reload" };
-  const body = await ask(`${path("feeds", known.feed.feed, "latest")}?include=proof`, options);
+  const body = await ask(`${path("feeds", known.feed.feed, "latest")}?include=proof,attestations`, options);
   known.nothingYet = null;
   // The very same bytes are the browser's copy after a 304: their age was true when they first came.
   if (body === known.latestBody) return;
@@ -192,6 +192,17 @@ function showLatest(latest, before) {
   if (before && before.regime !== regime) setTexts({ announcement: `The regime changed to ${regime}.` });
   showProof(latest, latest.proof);
   showTransaction(latest.onchain);
+  showAttestations(latest.attestations ?? []);
+}
+
+function showAttestations(answers) {
+  const words = { signed: "signed", refused: "refused", unreachable: "no answer", invalid: "invalid answer" };
+  const count = (outcome) => answers.filter((answer) => answer.outcome === outcome).length;
+  const counted = Object.keys(words).filter(count).map((outcome) => `${count(outcome)} ${words[outcome]}`);
+  const needed = known.feed.chain?.threshold;
+  const none = known.feed.chain ? "none yet" : "none: no chain";
+  setTexts({ attesters: (counted.join(", ") || none) + (needed ? ` (${needed} needed)` : "") });
+  byId("attesters").title = answers.map((one) => `${one.attester}: ${one.reason ?? one.outcome}`).join("\n");
 }
 
 function showProof(latest, proof) {
@@ -211,7 +222,7 @@ function showProof(latest, proof) {
 function showTransaction(onchain) {
   setState(byId("tx-state"), onchain?.state, onchain?.state ?? (known.feed.chain ? "none yet" : "none: no chain"));
   setHash(byId("tx-hash"), onchain?.tx_hash);
-  setHash(byId("verifier"), onchain?.contract ?? known.feed.chain?.verifier);
+  setHash(byId("oracle"), onchain?.contract ?? known.feed.chain?.oracle);
   const [block, gas] = [onchain?.block_number, onchain?.gas_used].map((value) => value?.toLocaleString("en") ?? "—");
   setTexts({ "tx-block": block, "tx-gas": gas });
 }

@@ -4,12 +4,24 @@ pragma solidity ^0.8.24;
 import {VolatilityFeed} from "../../src/VolatilityFeed.sol";
 import {AnyProofTest} from "../OracleTest.sol";
 
+interface VmContext {
+    enum ForgeContext {
+        TestGroup,
+        Test,
+        Coverage
+    }
+
+    function isContext(ForgeContext context) external view returns (bool);
+}
+
 /// @notice What the first read in a transaction costs the reader, the call included: setUp is another transaction, so
 /// every address and slot is cold. docs/consumers.md states these bounds.
 contract ReadGasTest is AnyProofTest {
     VolatilityFeed internal feed;
 
+    /// @dev Coverage is measured on code that is not optimised.
     function setUp() public override {
+        vm.skip(VmContext(address(vm)).isContext(VmContext.ForgeContext.Coverage));
         super.setUp();
         feed = new VolatilityFeed(oracle, FEED, "BTC/USDT volatility, 4 h", MAX_AGE);
         oracle.submit(updateFor(FEED, uint64(block.timestamp)));
