@@ -11,13 +11,15 @@ from enum import StrEnum
 from importlib.metadata import version
 
 from app.chain.compiler import node_tool
+from app.chain.deployment import require_deployment
+from app.chain.reading import ContractReader
 from app.clock import wall_ms
 from app.errors import Misconfigured, OracleError
 from app.inference.release import load_models
 from app.settings import Settings, parse_feed
 from app.types import iso
 from app.web.server import listen
-from app.wiring import model_for, open_database, open_pool, open_venue
+from app.wiring import model_for, open_database, open_pool, open_rpc, open_venue
 
 _MAX_SKEW_MS = 2_000
 
@@ -126,7 +128,14 @@ def _venues(settings: Settings) -> str:
 def _contracts(settings: Settings) -> str:
     node_tool(settings.contracts_dir, ".bin/solcjs")
     node_tool(settings.contracts_dir, "@foundry-rs/anvil-*/bin/anvil")
-    return "Solidity compiler and anvil are installed"
+    tools = "Solidity compiler and anvil are installed"
+    if not settings.rpc_urls:
+        return tools
+    rpc = open_rpc(settings)
+    oracle = settings.oracle_address or require_deployment(settings.deployments, rpc.chain_id).oracle
+    if not ContractReader(rpc).code(oracle):
+        raise Misconfigured(f"chain {rpc.chain_id} has no contract at {oracle}: see `veriregime contracts status`")
+    return f"{tools}; oracle {oracle} on chain {rpc.chain_id}"
 
 
 def _training(settings: Settings) -> str:

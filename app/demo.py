@@ -1,42 +1,66 @@
 """The whole system on this machine: a market, a chain, the service. Everything is real but the money.
 
-The market is a child process that speaks Binance's protocol; the chain is anvil, with the generated verifier deployed
-on it. Both end with this process, however it ends.
+The market is a child process that speaks Binance's protocol; the chain is anvil, with all contracts deployed on it; two
+attesters are child processes that watch the market themselves, and the service is the third: two of three must sign.
+All of them end with this process, however it ends.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import AnyHttpUrl, SecretStr
 
-from app.chain.anvil import KEY, running_anvil
-from app.chain.compiler import compile_contract
-from app.chain.verifier import Chain
+from app.chain.account import Account
+from app.chain.anvil import ATTESTER_KEYS, KEY, running_anvil, set_time
+from app.chain.build import Build
+from app.chain.deploying import deploy
+from app.chain.deployment import Deployment, DeploymentPlan, Parameters
 from app.clock import Clock, wall_ms
+from app.errors import ChainUnavailable
 from app.once import forecast_once
 from app.processes import running
 from app.serve import serve
 from app.settings import Settings
 from app.steps.collect import Progress
+from app.steps.deployment import served_plans
 from app.steps.served import ServedFeed
-from app.steps.submit import ChainTarget
-from app.types import MINUTE_MS, Keys
+from app.types import MINUTE_MS
 from app.web.server import listen
-from app.wiring import Application, application
+from app.wiring import Application, Onchain, application, open_rpc, oracle_target
 
 log = logging.getLogger(__name__)
 
-_DEMO_SETTLE_S = 0.2
+_RESERVED_ROUNDS = 32
+_CHAIN_CLOCK_S = 0.2
+_OF_THE_DEMO = {
+    "venues": ("binance",),
+    "settle_s": 0.2,
+    "attesters": (),
+    "attester_key": SecretStr(ATTESTER_KEYS[0]),
+    "attester_key_file": None,
+    "submitter_key": SecretStr(KEY),
+    "submitter_key_file": None,
+    "chain_id": None,
+    "oracle_address": None,
+    "heartbeat_s": 60.0,
+    "confirmations": 1,
+    "dry_run": False,
+}
+"""Every forecast goes on chain, and is settled at once: anvil makes a block for each transaction and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +94,19 @@ def run_once(settings: Settings, market: MarketOptions, progress: Progress | Non
 def demo_application(
     settings: Settings, market: MarketOptions, progress: Progress | None = None
 ) -> Iterator[Application]:
-    """The service wired to a market and a chain of its own, on a database that goes with it."""
+    """The service wired to a market, attesters and a chain of its own, on a database that goes with it."""
     with ExitStack() as stack:
         scratch = stack.enter_context(_scratch(settings.var_dir / "demo"))
-        rpc_url = stack.enter_context(running_anvil(settings.contracts_dir))
         url, clock = stack.enter_context(running_market(market))
+        rpc_url = stack.enter_context(running_anvil(settings.contracts_dir, "--timestamp", str(clock.now_ms() // 1000)))
+        stack.enter_context(chain_on_market_time(rpc_url, clock))
         wired = settings.model_copy(
-            update={
-                "venues": ("binance",),
+            update=_OF_THE_DEMO
+            | {
                 "venue_urls": {"binance": AnyHttpUrl(url)},
                 "database_url": SecretStr(f"sqlite:///{scratch / 'veriregime.db'}"),
-                "settle_s": _DEMO_SETTLE_S,
+                "rpc_urls": (AnyHttpUrl(rpc_url),),
+                "deployments_dir": scratch,
             }
         )
         yield stack.enter_context(
@@ -88,28 +114,93 @@ def demo_application(
                 wired,
                 clock=clock,
                 market="recorded" if market.candles else "simulated",
-                target=_deployed(settings, rpc_url),
+                chain=lambda feeds: _onchain(wired, clock, scratch, feeds, stack),
                 progress=progress,
             )
         )
 
 
-def _deployed(settings: Settings, rpc_url: str) -> Callable[[Mapping[str, ServedFeed]], ChainTarget]:
-    """Deploys the verifiers of the first feed's model once the keys exist."""
+def _onchain(
+    settings: Settings, clock: Clock, scratch: Path, feeds: Mapping[str, ServedFeed], stack: ExitStack
+) -> Onchain:
+    """The contracts, deployed once the keys exist, and the attesters that read the registry."""
+    deployment = deploy_for(settings, feeds)
+    log.info("chain %d: oracle deployed at %s", deployment.chain_id, deployment.oracle)
+    placed = settings.model_copy(update={"oracle_address": deployment.oracle})
+    with ThreadPoolExecutor() as starting:
+        others = [
+            starting.submit(stack.enter_context, running_attester(placed, clock, key, scratch / f"attester-{number}"))
+            for number, key in enumerate(ATTESTER_KEYS[1:], start=1)
+        ]
+    return Onchain(oracle_target(placed, feeds), [AnyHttpUrl(one.result()) for one in others])
 
-    def deploy(feeds: Mapping[str, ServedFeed]) -> ChainTarget:
-        served = next(iter(feeds.values()))
-        chain = Chain(rpc_url, KEY)
-        verifier = _deploy(settings, chain, served.keys)
-        batch_verifier = _deploy(settings, chain, served.batch_keys) if served.batch_keys else None
-        log.info("anvil at %s, chain %d: verifier deployed at %s", rpc_url, chain.chain_id, verifier)
-        return ChainTarget(chain, verifier, batch_verifier)
 
-    return deploy
+def deploy_for(settings: Settings, feeds: Mapping[str, ServedFeed], threshold: int = 2) -> Deployment:
+    """All contracts on the chain of the settings, owned by anvil's first account, for its attesters."""
+    rpc, owner = open_rpc(settings), Account.from_secret(KEY, None, "submitter")
+    signers = tuple(Account.from_secret(key, None, "attester").address for key in ATTESTER_KEYS)
+    plan = DeploymentPlan(
+        parameters=Parameters(owner=owner.address, delay=0, signers=signers, threshold=threshold),
+        models=served_plans(feeds),
+        feeds=tuple(feeds),
+        reserve=_RESERVED_ROUNDS,
+    )
+    build = Build(settings.contracts_dir, settings.var_dir / "build")
+    return deploy(rpc, owner, plan, build, settings.deployments)
 
 
-def _deploy(settings: Settings, chain: Chain, keys: Keys) -> str:
-    return chain.deploy(compile_contract(settings.contracts_dir, keys.verifier_sol, "Halo2Verifier"))
+@contextmanager
+def running_attester(settings: Settings, clock: Clock, key: str, folder: Path) -> Iterator[str]:
+    """An attester's child process; gives its URL. Its journal is in ``folder``, keys and SRS are ours."""
+    folder.mkdir()
+    secret = folder / "key"
+    secret.touch(mode=0o600)
+    secret.write_text(key)
+    command = [sys.executable, "-m", "app.cli", "--quiet", "attest", "--follow-stdin", "--port", "0"]
+    command += ["--market-start-ms", str(clock.market_start_ms), "--wall-start-ms", str(clock.wall_start_ms)]
+    env = _plain_environment() | {
+        "VERIREGIME_VAR_DIR": str(settings.var_dir),
+        "VERIREGIME_MODELS_DIR": str(settings.models_dir),
+        "VERIREGIME_DATABASE_URL": f"sqlite:///{folder / 'veriregime.db'}",
+        "VERIREGIME_FEEDS": ",".join(settings.feeds),
+        "VERIREGIME_VENUES": ",".join(settings.venues),
+        "VERIREGIME_VENUE_URLS": json.dumps({name: str(url) for name, url in settings.venue_urls.items()}),
+        "VERIREGIME_BATCHING": settings.batching,
+        "VERIREGIME_TRUSTED_SRS": ",".join(settings.trusted_srs),
+        "VERIREGIME_USE_SRS": ",".join(settings.use_srs),
+        "VERIREGIME_SETTLE_S": str(settings.settle_s),
+        "VERIREGIME_RPC_URLS": ",".join(str(url) for url in settings.rpc_urls),
+        "VERIREGIME_ORACLE_ADDRESS": str(settings.oracle_address),
+        "VERIREGIME_ATTESTER_KEY_FILE": str(secret),
+    }
+    with running([*command, "--speed", str(clock.speed)], announces="attesting at ", env=env, cwd=folder) as url:
+        yield url
+
+
+def _plain_environment() -> dict[str, str]:
+    """Ours without the settings: what is meant for the service is not for an attester."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("VERIREGIME_")}
+
+
+@contextmanager
+def chain_on_market_time(rpc_url: str, clock: Clock) -> Iterator[None]:
+    """Keep anvil's clock with the market's where that runs faster or slower than real time."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(_CHAIN_CLOCK_S):
+            with suppress(ChainUnavailable):
+                set_time(rpc_url, clock.now_ms() // 1000)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    if clock.speed != 1:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if thread.is_alive():
+            thread.join()
 
 
 @contextmanager

@@ -90,7 +90,9 @@ def confirm(app: Application) -> None:
             return
         if outcome not in _UNDER_WAY:
             last = app.pipeline.last_submit
-            raise ChainError(f"the forecast was not accepted on chain: {outcome}: {last.detail if last else 'no chain'}")
+            raise ChainError(
+                f"the forecast was not accepted on chain: {outcome}: {last.detail if last else 'no chain'}"
+            )
         time.sleep(_ASK_AGAIN_S)
     raise ChainError(f"the transaction was not settled within {_CONFIRM_LIMIT_S:g} s")
 

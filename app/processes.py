@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from app.errors import ChildDidNotStart
 
@@ -26,10 +27,12 @@ def leashed(command: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def running(command: Sequence[str], announces: str) -> Iterator[str]:
+def running(
+    command: Sequence[str], announces: str, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[str]:
     """Run a program until the block ends; gives what follows ``announces`` on the line where it says it is ready.
 
-    Raises `ChildDidNotStart` with the program's own words when it ends, or says nothing, before that.
+    ``env`` is its whole environment, ours if not given. Raises `ChildDidNotStart` with the program's own words when it ends, or says nothing, before that.
     """
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(
@@ -38,6 +41,8 @@ def running(command: Sequence[str], announces: str) -> Iterator[str]:
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
+            env=env,
+            cwd=cwd,
             start_new_session=True,  # Ctrl-C on the terminal is for us, who then end things in order
         )
         assert process.stdin is not None  # noqa: S101  both are opened above

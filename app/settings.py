@@ -121,7 +121,8 @@ class Settings(BaseSettings):
         default=None, description="VolatilityOracle on the chain; else the one of `contracts deploy` is taken."
     )
     deployments_dir: Path | None = Field(
-        default=None, description="Where `contracts deploy` keeps its records; deployments/ of `contracts_dir` if unset."
+        default=None,
+        description="Where `contracts deploy` keeps its records; deployments/ of `contracts_dir` if unset.",
     )
     submitter_key: SecretStr | None = Field(
         default=None, description="Private key that pays for submissions: hex, or an encrypted keystore's JSON."

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
+
+from pydantic import AnyHttpUrl
 
 from app.attester.judge import Judge
 from app.attester.market import OwnMarket
@@ -39,8 +41,8 @@ from app.steps.attester_client import AttesterClient
 from app.steps.backlog import Backlog
 from app.steps.collect import Collector, Progress
 from app.steps.prove import ProofStep, ProvingPolicy
-from app.steps.served import ServedFeed
 from app.steps.publishing import OracleTarget, PublishingPolicy
+from app.steps.served import ServedFeed
 from app.steps.submit import SubmitStep
 from app.store.database import Database
 from app.types import Feed, Keys
@@ -68,18 +70,26 @@ class Application:
     metrics: Metrics
 
 
+@dataclass(frozen=True, slots=True)
+class Onchain:
+    """Where forecasts are published, if anywhere, and who is asked to sign for them."""
+
+    target: OracleTarget | None
+    attesters: Sequence[AnyHttpUrl]
+
+
 @contextmanager
 def application(
     settings: Settings,
     *,
     clock: Clock | None = None,
     market: Market | None = None,
-    target: Callable[[Mapping[str, ServedFeed]], OracleTarget] | None = None,
+    chain: Callable[[Mapping[str, ServedFeed]], Onchain] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Application]:
     """The whole service, not yet running; closed with the block. The database is brought to the newest schema.
 
-    ``target`` stands in for the chain of the settings where that is made on the spot.
+    ``chain`` stands in for the chain of the settings where that is made on the spot.
     """
     with ExitStack() as stack:
         database = open_database(settings)
@@ -94,7 +104,8 @@ def application(
         clock = clock or _clock(settings, venues)
         metrics = Metrics()
         feeds = {name: _served(settings, parse_feed(name), models, pool, venues) for name in settings.feeds}
-        chain = target(feeds) if target else oracle_target(settings, feeds)
+        onchain = chain(feeds) if chain else Onchain(oracle_target(settings, feeds), settings.attesters)
+        target = onchain.target
         pipeline = Pipeline(
             feeds=feeds,
             database=database,
@@ -105,7 +116,7 @@ def application(
                 prover,
                 clock,
                 metrics,
-                proving_policy(settings, chain, prover.patience_s),
+                proving_policy(settings, target, prover.patience_s),
                 Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
             ),
             attestations=AttestStep(
@@ -113,11 +124,11 @@ def application(
                 database,
                 clock,
                 metrics,
-                chain.reader if chain else None,
-                open_attesters(settings, database),
+                target.reader if target else None,
+                open_attesters(settings, onchain.attesters, database),
                 time_limit_s=settings.attest_timeout_s,
             ),
-            submissions=SubmitStep(feeds, database, clock, metrics, chain, publishing_policy(settings)),
+            submissions=SubmitStep(feeds, database, clock, metrics, target, publishing_policy(settings)),
             clock=clock,
             metrics=metrics,
         )
@@ -219,9 +230,11 @@ def open_rpc(settings: Settings) -> Rpc:
     return Rpc([str(url) for url in settings.rpc_urls], chain_id=settings.chain_id)
 
 
-def open_attesters(settings: Settings, database: Database) -> list[AttesterClient | OwnAttester]:
-    """Who is asked for signatures: the attesters of the settings, and this process itself where it has a key."""
-    clients = [AttesterClient(str(url), settings.attest_timeout_s) for url in settings.attesters]
+def open_attesters(
+    settings: Settings, urls: Sequence[AnyHttpUrl], database: Database
+) -> list[AttesterClient | OwnAttester]:
+    """Who is asked for signatures: attesters over HTTP, and this process itself where it has a key."""
+    clients = [AttesterClient(str(url), settings.attest_timeout_s) for url in urls]
     secret = settings.key_of("attester")
     own = [OwnAttester(database, Account.from_secret(*secret, "attester"))] if secret else []
     return [*own, *clients]
@@ -338,7 +351,7 @@ def attester(
         collector = Collector(database, late_candle_s=settings.late_candle_s, progress=progress)
         models = load_models(settings.models_dir)
         served = {name: _served(settings, parse_feed(name), models, pool, venues) for name in settings.feeds}
-        _warn_of_development_srs(settings, reader.oracle.chain_id, served)
+        warn_of_development_srs(settings, reader.oracle.chain_id, served)
         feeds = {name: _attested(one, collector) for name, one in served.items()}
         pins = Pins(reader, feeds.values())
         _require_pinned(pins)
@@ -376,14 +389,6 @@ def _attester_account(settings: Settings) -> Account:
     return Account.from_secret(*secret, "attester")
 
 
-def _warn_of_development_srs(settings: Settings, chain_id: int, served: Mapping[str, ServedFeed]) -> None:
-    """An attester signs for nobody who may know the secret, as little as the service submits it."""
-    for keys in (keys for feed in served.values() for keys in feed.all_keys):
-        warning = refuse_development_srs(keys, chain_id, settings.testnets)
-        if warning:
-            log.warning(warning)
-
-
 def _attested(served: ServedFeed, collector: Collector) -> AttestedFeed:
     return AttestedFeed(
         feed=served.feed,
@@ -400,5 +405,5 @@ def _require_pinned(pins: Pins) -> None:
     """Other keys would refuse every proposal, so better not start; a model that is not registered yet may come."""
     for refused in pins.refusals():
         if refused.reason is Refusal.KEYS_DIFFER:
-            raise Misconfigured(f"{refused.detail}: bring the SRS file of the oracle's operator (veriregime srs import)")
+            raise Misconfigured(f"{refused.detail}: bring the SRS of the oracle's operator (`veriregime srs import`)")
         log.warning("nothing is signed for now: %s", refused.detail)

@@ -80,7 +80,9 @@ class Pins:
         if self.reader.state_of(model_id) is ModelState.FROZEN:
             return Refused(Refusal.MODEL_FROZEN, f"the registry froze model {model_id[:16]}…")
         if joint and pinned.joint_verifier is None:
-            return Refused(Refusal.NO_JOINT_CIRCUIT, f"the registry has no verifier of joint proofs of {model_id[:16]}…")
+            return Refused(
+                Refusal.NO_JOINT_CIRCUIT, f"the registry has no verifier of joint proofs of {model_id[:16]}…"
+            )
         different = pinned.differs_from(self._keys[model_id, joint])
         return Refused(Refusal.KEYS_DIFFER, f"model {model_id[:16]}…: {different}") if different else None
 

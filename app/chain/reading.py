@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
 from web3.exceptions import ContractLogicError
 
 from app.chain.abi import decode_answer, encode_call
@@ -21,14 +22,14 @@ class ContractReader:
 
     def code(self, address: str) -> bytes:
         """The contract's code; empty where there is none."""
-        return bytes(self._rpc.ask(lambda eth: eth.get_code(cast(Any, address))))
+        return bytes(self._rpc.ask(lambda eth: eth.get_code(to_checksum_address(address))))
 
     def ask(self, contract: str, address: str, function: str, *arguments: Any) -> Any:
         """What a view of one of our contracts returns, a tuple if that is several values; none where no contract is.
 
         Raises `SimulationReverted` with the contract's reason, and `ChainError` for an answer in another form.
         """
-        call = {"to": address, "data": encode_call(contract, function, *arguments)}
+        call = {"to": to_checksum_address(address), "data": encode_call(contract, function, *arguments)}
         try:
             answer = bytes(self._rpc.ask(lambda eth: eth.call(cast(Any, call))))
         except ContractLogicError as error:

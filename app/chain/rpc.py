@@ -93,7 +93,10 @@ class _Endpoint:
         self.trusted = False
         # Without web3's own retries: here the next endpoint is asked instead.
         provider = HTTPProvider(
-            URI(url), request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None, session=requests.Session()
+            URI(url),
+            request_kwargs={"timeout": timeout_s},
+            exception_retry_configuration=None,
+            session=requests.Session(),
         )
         self._eth = Web3(provider).eth
 

@@ -19,6 +19,7 @@ from app import __version__, logs
 from app.cli.alarms import alarms
 from app.cli.attest import attest
 from app.cli.bench import bench
+from app.cli.contracts import contracts
 from app.cli.keys import keys
 from app.cli.prover import prover
 from app.cli.srs import bring_srs, srs
@@ -48,6 +49,7 @@ cli.add_typer(train, name="train")
 cli.add_typer(bench, name="bench")
 cli.add_typer(srs, name="srs")
 cli.add_typer(keys, name="keys")
+cli.add_typer(contracts, name="contracts")
 cli.add_typer(alarms, name="alarms")
 cli.command()(evaluate)
 cli.command()(prover)

@@ -115,7 +115,7 @@ class AttestStep:
         self._clock = clock
         self._metrics = metrics
         self._reader = reader
-        self._attesters = tuple(attesters)
+        self._attesters = tuple({attester.name: attester for attester in attesters}.values())
         self._time_limit_s = time_limit_s
         self._alarmed: tuple[str, str] | None = None
         self._stopped = False

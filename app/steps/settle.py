@@ -38,6 +38,7 @@ class Settlement:
 
     def _follow(self, target: OracleTarget, sender: Sender) -> SubmitOutcome | None:
         """What is in blocks: deep enough now, or gone with its block."""
+        self._head = self._head or sender.head()
         chain_id, since = target.oracle.chain_id, self._head - _FOLLOW_BLOCKS
         with self._database.unit_of_work(write=False) as store:
             seen = store.submissions.in_blocks(chain_id, since)
@@ -107,9 +108,11 @@ class Settlement:
         if found is None and sender.nonces()[0] > newest.signed.nonce:
             found = _wait_for_receipt(sender, attempts)
             if found is None:
-                return self._forget(newest)
+                return self._forget(newest, "another one used its nonce")
         if found is not None:
             return self._include(sender, *found)
+        if self._is_too_old(target, newest) and not any(sender.knows(one.signed.tx_hash) for one in attempts):
+            return self._forget(newest, "it never reached the chain, which would refuse it by now")
         if wall_ms() - newest.sent_at_ms >= self._policy.replace_after_ms:
             return self._replace(target, sender, newest)
         return self._send_if_unknown(sender, newest)
@@ -122,8 +125,8 @@ class Settlement:
             return self._settle(transaction, receipt)
         return SubmitOutcome.INCLUDED
 
-    def _forget(self, lost: Transaction) -> SubmitOutcome:
-        log.warning("transaction %s is lost, another one used its nonce: its proof is sent anew", lost.signed.tx_hash)
+    def _forget(self, lost: Transaction, reason: str) -> SubmitOutcome:
+        log.warning("transaction %s is lost, %s: its proof may be sent anew", lost.signed.tx_hash, reason)
         with self._database.unit_of_work() as store:
             store.submissions.forget(lost.signed)
         return SubmitOutcome.FORGOTTEN

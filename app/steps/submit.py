@@ -88,9 +88,7 @@ class SubmitStep:
         now_s, since_ms = time.monotonic(), self._oldest_ms(target)
         oracle, panel = target.oracle, target.reader.panel()
         with self._database.unit_of_work(write=False) as store:
-            newest = store.submissions.newest_signed(
-                oracle, self._feeds, since_ms, panel.threshold
-            ).values()
+            newest = store.submissions.newest_signed(oracle, self._feeds, since_ms, panel.threshold).values()
             self._decided = {one: until for one, until in self._decided.items() if one in newest}
             open_ones = [one for one in newest if self._decided.get(one, -math.inf) <= now_s]
             sent = store.submissions.of(open_ones)

@@ -53,9 +53,7 @@ class Submissions:
         )
         query = (
             sa.select(predictions.c.feed, predictions.c.id)
-            .where(
-                predictions.c.feed.in_(feeds), predictions.c.window_end_ms > since_ms, predictions.c.id.in_(signed)
-            )
+            .where(predictions.c.feed.in_(feeds), predictions.c.window_end_ms > since_ms, predictions.c.id.in_(signed))
             .order_by(predictions.c.window_end_ms)
         )
         return {row.feed: PredictionId(row.id) for row in self._connection.execute(query)}
@@ -119,9 +117,7 @@ class Submissions:
             .where(
                 transactions.c.chain_id == chain_id,
                 transactions.c.state.in_(states),
-                sa.or_(
-                    transactions.c.block_number >= since_block, transactions.c.state == TransactionState.INCLUDED
-                ),
+                sa.or_(transactions.c.block_number >= since_block, transactions.c.state == TransactionState.INCLUDED),
             )
             .order_by(transactions.c.block_number)
         )
@@ -261,9 +257,7 @@ class Submissions:
         )
 
     def _point(self, before: str, tx_hash: str) -> None:
-        self._connection.execute(
-            sa.update(submissions).where(submissions.c.tx_hash == before).values(tx_hash=tx_hash)
-        )
+        self._connection.execute(sa.update(submissions).where(submissions.c.tx_hash == before).values(tx_hash=tx_hash))
 
     def _release(self, tx_hash: str) -> None:
         for prediction_id in self._carried(tx_hash):

@@ -77,9 +77,7 @@ class SignedOut(BaseModel):
     @classmethod
     def of(cls, signed: Signed) -> SignedOut:
         signature = signed.signature
-        return cls(
-            outcome="signed", signer=signature.signer, r="0x" + signature.r.hex(), vs="0x" + signature.vs.hex()
-        )
+        return cls(outcome="signed", signer=signature.signer, r="0x" + signature.r.hex(), vs="0x" + signature.vs.hex())
 
 
 class RefusedOut(BaseModel):

@@ -6,8 +6,9 @@ import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {IProofVerifier} from "./interfaces/IProofVerifier.sol";
 import {IVolatilityOracle} from "./interfaces/IVolatilityOracle.sol";
 import {Outputs} from "./libraries/Outputs.sol";
+import {Rounds} from "./libraries/Rounds.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {EfficientHashLib} from "solady/utils/EfficientHashLib.sol";
 
 /// @notice Forecasts of volatility, each behind a verified proof and signed inputs.
 /// @dev An update is checked, then verified, then recorded, then emitted. Every call out is a static one, so nothing
@@ -16,22 +17,12 @@ contract VolatilityOracle is IVolatilityOracle, EIP712 {
     /// @notice How many rounds of a feed are kept.
     uint256 public constant HISTORY = 256;
 
-    /// @dev One slot. A reserved round that was not published yet has only `publishedAt`.
-    struct Round {
-        uint40 windowEnd;
-        uint40 publishedAt;
-        uint80 volatility;
-        uint64 probabilityHigh;
-        uint24 model;
-        Regime regime;
-    }
-
     /// @dev One slot and a ring: round r is at r % HISTORY.
     struct Feed {
         uint64 round;
         uint64 windowEnd;
         uint64 reservedUpTo;
-        Round[HISTORY] rounds;
+        uint256[HISTORY] rounds;
     }
 
     bytes32 public constant ATTESTATION_TYPEHASH =
@@ -117,7 +108,7 @@ contract VolatilityOracle is IVolatilityOracle, EIP712 {
         if (rounds == 0 || done >= HISTORY) return;
         uint256 upTo = rounds < HISTORY - done ? done + rounds : HISTORY;
         for (uint256 round = done + 1; round <= upTo; ++round) {
-            feed.rounds[round % HISTORY].publishedAt = 1;
+            feed.rounds[round % HISTORY] = Rounds.RESERVED;
         }
         feed.reservedUpTo = uint64(upTo);
         emit RoundsReserved(feedId, uint64(upTo));
@@ -177,16 +168,16 @@ contract VolatilityOracle is IVolatilityOracle, EIP712 {
         returns (bytes32)
     {
         bytes32[] memory feedIds = new bytes32[](windows.length);
-        uint64[] memory windowEnds = new uint64[](windows.length);
+        bytes32[] memory windowEnds = new bytes32[](windows.length);
         for (uint256 i = 0; i < windows.length; ++i) {
-            (feedIds[i], windowEnds[i]) = (windows[i].feedId, windows[i].windowEnd);
+            (feedIds[i], windowEnds[i]) = (windows[i].feedId, bytes32(uint256(windows[i].windowEnd)));
         }
         return _hashTypedDataV4(
             keccak256(
                 abi.encode(
                     JOINT_ATTESTATION_TYPEHASH,
-                    keccak256(abi.encodePacked(feedIds)),
-                    keccak256(abi.encodePacked(windowEnds)),
+                    EfficientHashLib.hash(feedIds),
+                    EfficientHashLib.hash(windowEnds),
                     modelId,
                     inputCommitment
                 )
@@ -197,16 +188,8 @@ contract VolatilityOracle is IVolatilityOracle, EIP712 {
     function _record(FeedWindow memory window, bytes32 modelId, uint24 model, Outputs.Decoded memory decoded) private {
         Feed storage feed = _feeds[window.feedId];
         uint64 round = feed.round + 1;
-        feed.round = round;
-        feed.windowEnd = window.windowEnd;
-        feed.rounds[round % HISTORY] = Round({
-            windowEnd: SafeCast.toUint40(window.windowEnd),
-            publishedAt: SafeCast.toUint40(block.timestamp),
-            volatility: SafeCast.toUint80(decoded.volatility),
-            probabilityHigh: SafeCast.toUint64(decoded.probabilityHigh),
-            model: model,
-            regime: decoded.regime
-        });
+        (feed.round, feed.windowEnd) = (round, window.windowEnd);
+        feed.rounds[round % HISTORY] = Rounds.pack(window.windowEnd, block.timestamp, model, decoded);
         emit ForecastPublished(
             window.feedId, window.windowEnd, modelId, round, decoded.regime, decoded.probabilityHigh, decoded.volatility
         );
@@ -239,17 +222,11 @@ contract VolatilityOracle is IVolatilityOracle, EIP712 {
         if (!success || answer.length != 32 || bytes32(answer) != bytes32(uint256(1))) revert ProofRejected(modelId);
     }
 
-    function _forecast(Feed storage feed, uint64 number) private view returns (Forecast memory) {
-        Round memory round = feed.rounds[number % HISTORY];
-        return Forecast({
-            round: number,
-            windowEnd: round.windowEnd,
-            publishedAt: round.publishedAt,
-            regime: round.regime,
-            probabilityHigh: round.probabilityHigh,
-            volatility: round.volatility,
-            modelId: registry.modelAt(round.model)
-        });
+    function _forecast(Feed storage feed, uint64 round) private view returns (Forecast memory forecast) {
+        uint24 model;
+        (forecast, model) = Rounds.unpack(feed.rounds[round % HISTORY]);
+        forecast.round = round;
+        forecast.modelId = registry.modelAt(model);
     }
 
     /// @dev Up to which round storage was written, by publishing or ahead of it.
@@ -271,10 +248,18 @@ contract VolatilityOracle is IVolatilityOracle, EIP712 {
 
     function _checkPlaces(bytes32[] memory feedIds, uint256 places) private pure {
         if (feedIds.length == 0 || feedIds.length > places) revert WrongWindowCount(feedIds.length, places);
-        for (uint256 i = 1; i < feedIds.length; ++i) {
-            for (uint256 j = 0; j < i; ++j) {
-                if (feedIds[i] == feedIds[j]) revert DuplicateFeed(feedIds[i]);
-            }
+        uint256 seen = 0;
+        for (uint256 i = 0; i < feedIds.length; ++i) {
+            uint256 mark = 1 << (uint256(feedIds[i]) % 256);
+            if (seen & mark != 0) _checkNotBefore(feedIds, i);
+            seen |= mark;
+        }
+    }
+
+    /// @dev Two feeds with the same mark are looked at; without one they differ.
+    function _checkNotBefore(bytes32[] memory feedIds, uint256 place) private pure {
+        for (uint256 i = 0; i < place; ++i) {
+            if (feedIds[i] == feedIds[place]) revert DuplicateFeed(feedIds[place]);
         }
     }
 }

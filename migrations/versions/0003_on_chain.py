@@ -164,9 +164,9 @@ def _keep_what_is_settled() -> None:
     """
     on_their_way = sa.select(submissions.c.prediction_id).where(submissions.c.state == "sent")
     op.execute(
-        sa.update(predictions).where(predictions.c.id.in_(on_their_way), predictions.c.status == "submitted").values(
-            status="proved"
-        )
+        sa.update(predictions)
+        .where(predictions.c.id.in_(on_their_way), predictions.c.status == "submitted")
+        .values(status="proved")
     )
     op.execute(sa.delete(submissions).where(submissions.c.state == "sent"))
     copied = ("tx_hash", "chain_id", "contract", "raw_tx", "state", "block_number", "gas_used", "sent_at_ms")

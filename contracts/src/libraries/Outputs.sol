@@ -29,7 +29,8 @@ library Outputs {
     /// @notice A second representative of the same field element would prove as well and mean something else here.
     function requireCanonical(uint256[] calldata outputs) internal pure {
         for (uint256 i = 0; i < outputs.length; ++i) {
-            if (outputs[i] >= FIELD_ORDER) revert IVolatilityOracle.NonCanonicalOutput(i, outputs[i]);
+            uint256 output = outputs[i];
+            if (output >= FIELD_ORDER) revert IVolatilityOracle.NonCanonicalOutput(i, output);
         }
     }
 
@@ -41,10 +42,9 @@ library Outputs {
         returns (Decoded memory decoded)
     {
         uint256 first = PER_WINDOW * place;
-        int256 one = int256(1) << scale;
-        int256 low = _within(outputs, first, -MAX_LOGIT * one, MAX_LOGIT * one);
-        int256 high = _within(outputs, first + 1, -MAX_LOGIT * one, MAX_LOGIT * one);
-        int256 ln = _within(outputs, first + 2, MIN_LN_VOLATILITY * one, MAX_LN_VOLATILITY * one);
+        int256 low = _within(outputs, first, -MAX_LOGIT << scale, MAX_LOGIT << scale);
+        int256 high = _within(outputs, first + 1, -MAX_LOGIT << scale, MAX_LOGIT << scale);
+        int256 ln = _within(outputs, first + 2, MIN_LN_VOLATILITY << scale, MAX_LN_VOLATILITY << scale);
         decoded.regime = high > low ? IVolatilityOracle.Regime.High : IVolatilityOracle.Regime.Low;
         decoded.probabilityHigh = probability(high - low, scale);
         decoded.volatility = exponential(ln, scale);
@@ -57,8 +57,10 @@ library Outputs {
     function probability(int256 margin, uint8 scale) internal pure returns (uint256) {
         uint256 wad = uint256(WAD);
         uint256 e = exponential(margin < 0 ? margin : -margin, scale);
-        uint256 smaller = e * wad / (wad + e);
-        return margin > 0 ? wad - smaller : smaller;
+        unchecked {
+            uint256 smaller = e * wad / (wad + e); // e is at most one
+            return margin > 0 ? wad - smaller : smaller;
+        }
     }
 
     /// @notice exp(value / 2**scale) with 18 decimals.
@@ -66,13 +68,17 @@ library Outputs {
     /// decimal: the exponent is rounded to the nearest of 18 decimals, which is a relative 0.5e-18, and solady's
     /// exponential is exact to 2e-20, relative, before it rounds down.
     function exponential(int256 value, uint8 scale) internal pure returns (uint256) {
-        int256 half = (int256(1) << scale) >> 1;
-        return uint256(FixedPointMathLib.expWad((value * WAD + half) >> scale));
+        unchecked {
+            int256 half = (int256(1) << scale) >> 1; // and |value| is below 2**36
+            return uint256(FixedPointMathLib.expWad((value * WAD + half) >> scale));
+        }
     }
 
     /// @notice A field element as a signed integer: the upper half of the field is negative.
     function signed(uint256 element) internal pure returns (int256) {
-        return element > FIELD_ORDER / 2 ? int256(element) - int256(FIELD_ORDER) : int256(element);
+        unchecked {
+            return element > FIELD_ORDER / 2 ? int256(element) - int256(FIELD_ORDER) : int256(element);
+        }
     }
 
     function _within(uint256[] calldata outputs, uint256 index, int256 lowest, int256 highest)

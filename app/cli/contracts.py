@@ -1,0 +1,256 @@
+"""``veriregime contracts …``: put the contracts on a chain, and look over those that are there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.training import JsonFlag, print_json
+from app.errors import Misconfigured
+from app.settings import Settings, parse_feed
+
+if TYPE_CHECKING:
+    from app.chain.account import Account
+    from app.chain.build import Build
+    from app.chain.deploying import Preview, Terms
+    from app.chain.deployment import Deployment, ModelPlan, Parameters
+    from app.chain.rpc import Rpc
+    from app.chain.status import Finding
+
+contracts = typer.Typer(help="The contracts on a chain. See docs/deploying.md.", no_args_is_help=True)
+
+_ETHER = 10**18
+
+
+@contracts.command()
+def deploy(
+    feeds: Annotated[
+        str | None, typer.Option(help="Comma separated, instead of VERIREGIME_FEEDS: each gets a VolatilityFeed.")
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Who changes models and attesters; by default who deploys.")
+    ] = None,
+    signer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ADDRESS", help="An attester; repeatable. By default that of VERIREGIME_ATTESTER_KEY."),
+    ] = None,
+    threshold: Annotated[int | None, typer.Option(help="Attesters who must sign; by default a majority.")] = None,
+    delay: Annotated[
+        int | None,
+        typer.Option(min=0, help="Seconds that changes wait for; two days by default, none on a local chain."),
+    ] = None,
+    submission_limit: Annotated[
+        int | None, typer.Option(min=1, help="Seconds after its end that a window can be published. [default: 900]")
+    ] = None,
+    max_skew: Annotated[
+        int | None, typer.Option(min=0, help="Seconds that a window may end after the chain's clock. [default: 30]")
+    ] = None,
+    default_max_age: Annotated[
+        int | None, typer.Option(min=1, help="Seconds after which `latestForecast` reverts. [default: 7200]")
+    ] = None,
+    feed_max_age: Annotated[
+        int | None, typer.Option(min=1, help="The same of each VolatilityFeed. [default: 7200]")
+    ] = None,
+    salt: Annotated[
+        str | None, typer.Option(help="Any words: other addresses for the same contracts and parameters.")
+    ] = None,
+    reserve: Annotated[int, typer.Option(min=0, max=256, help="Rounds of each feed whose storage is paid ahead.")] = 32,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Leave the recorded deployment to itself and make another.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put on the chain what is not there yet. Run it again after an interruption, or for a newer model."""
+    from app.chain import deploying
+    from app.chain.deployment import DeploymentPlan
+
+    settings = Settings()
+    rpc, account = _chain(settings)
+    given = {
+        "owner": owner,
+        "signers": tuple(signer) if signer else None,
+        "threshold": threshold,
+        "delay": delay,
+        "submission_limit": submission_limit,
+        "max_skew": max_skew,
+        "default_max_age": default_max_age,
+        "feed_max_age": feed_max_age,
+        "salt": salt,
+    }
+    names = _feeds(feeds, settings)
+    parameters = _parameters(settings, rpc, account, given, anew)
+    plan = DeploymentPlan(parameters, _models(settings, names), names, reserve)
+    asked = (rpc, account, plan, _build(settings), settings.deployments, _terms(settings, anew))
+    if dry_run or settings.dry_run:
+        _show_preview(deploying.preview(*asked), as_json)
+    else:
+        _show_deployment(deploying.deploy(*asked), settings, as_json)
+
+
+@contracts.command()
+def status(as_json: JsonFlag = False) -> None:
+    """Compare what is on the chain with its record and with what is built here. Exit code 1 when something differs."""
+    from app.chain.build import lay_out
+    from app.chain.deployment import DeploymentPlan, require_deployment
+    from app.chain.status import examine
+    from app.wiring import open_rpc
+
+    settings = Settings()
+    rpc = open_rpc(settings)
+    deployment = require_deployment(settings.deployments, rpc.chain_id)
+    feeds = tuple(deployment.feeds)
+    plan = DeploymentPlan(deployment.parameters, _models(settings, feeds), feeds)
+    findings = examine(rpc, deployment, plan, lay_out(_build(settings), plan, rpc.chain_id))
+    _show_findings(findings, as_json)
+    if not all(finding.holds for finding in findings):
+        raise typer.Exit(1)
+
+
+@contracts.command()
+def reserve(
+    feed: Annotated[str, typer.Argument(help="Such as btc-usdt-4h.")],
+    rounds: Annotated[int, typer.Argument(min=1, max=256, help="About 23,000 gas each.")],
+) -> None:
+    """Pay ahead for the storage of a feed's next rounds, so that updates cost less. Of use up to round 256."""
+    from app.chain.abi import encode_call
+    from app.chain.attestation import feed_id
+    from app.chain.deployment import require_deployment
+    from app.chain.operations import Operator
+    from app.chain.sender import Sender
+
+    settings = Settings()
+    rpc, account = _chain(settings)
+    terms = _terms(settings, anew=False)
+    (name,) = _feeds(feed, settings)
+    oracle = require_deployment(settings.deployments, rpc.chain_id).oracle
+    data = encode_call("VolatilityOracle", "reserve", feed_id(name), rounds)
+    sent = Operator(rpc, Sender(rpc, account, terms.caps), terms.patience)
+    receipt = sent.send(f"reserve {rounds} rounds of {name}", oracle, data)
+    print(f"reserved for {receipt.gas_used:,} gas in transaction {receipt.tx_hash}")
+
+
+@contracts.command()
+def abi() -> None:
+    """For developers: write the contracts' interfaces into the package anew, after a contract has changed."""
+    from app.chain.abi import FOLDER, abi_text
+
+    for name, contract in _build(Settings()).contracts.items():
+        path = FOLDER / f"{name}.json"
+        path.write_text(abi_text(contract.abi))
+        print(path)
+
+
+def _chain(settings: Settings) -> tuple[Rpc, Account]:
+    """The chain of the settings, and the account that pays."""
+    from app.chain.account import Account
+    from app.wiring import open_rpc
+
+    secret = settings.key_of("submitter")
+    if secret is None:
+        raise Misconfigured("there is no account to pay with: set VERIREGIME_SUBMITTER_KEY_FILE")
+    return open_rpc(settings), Account.from_secret(*secret, "submitter")
+
+
+def _terms(settings: Settings, anew: bool) -> Terms:
+    from app.chain.deploying import Terms
+    from app.chain.operations import Patience
+    from app.chain.sender import FeeCaps
+
+    return Terms(
+        caps=FeeCaps.of_gwei(settings.max_fee_gwei, settings.max_tip_gwei),
+        testnets=settings.testnets,
+        anew=anew,
+        patience=Patience(replace_after_s=settings.replace_after_s),
+    )
+
+
+def _build(settings: Settings) -> Build:
+    from app.chain.build import Build
+
+    return Build(settings.contracts_dir, settings.var_dir / "build")
+
+
+def _feeds(named: str | None, settings: Settings) -> tuple[str, ...]:
+    if named is None:
+        return settings.feeds
+    feeds = tuple(dict.fromkeys(name.strip() for name in named.split(",") if name.strip()))
+    for name in feeds:
+        try:
+            parse_feed(name)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return feeds
+
+
+def _parameters(settings: Settings, rpc: Rpc, account: Account, given: dict[str, Any], anew: bool) -> Parameters:
+    from app.chain.account import Account
+    from app.chain.deploying import recorded_here
+    from app.chain.deployment import chosen_parameters
+
+    secret = settings.key_of("attester")
+    attester = Account.from_secret(*secret, "attester").address if secret else None
+    recorded = None if anew else recorded_here(rpc, settings.deployments)
+    return chosen_parameters(given, recorded, rpc.chain_id, account.address, attester)
+
+
+def _models(settings: Settings, feeds: Sequence[str]) -> tuple[ModelPlan, ...]:
+    """The models that speak for ``feeds``, each for every feed that it is the one for: it can take none later.
+
+    The keys are built where they are not here, those for several windows only where a proof of them is of use.
+    """
+    from app.inference.release import load_models
+    from app.steps.deployment import model_plan
+    from app.wiring import model_for, open_pool
+
+    models = load_models(settings.models_dir)
+    chosen = {model.model_id: model for model in (model_for(parse_feed(feed), models) for feed in feeds)}
+    plans = []
+    with open_pool(settings, 1) as pool:
+        for model in chosen.values():
+            served = tuple(feed for feed in model.feeds if model_for(parse_feed(feed), models) is model)
+            joint = model.batch if len(served) > 1 and settings.batching != "off" else None
+            keys, joint_keys = (
+                pool.serving_keys(settings.var_dir, circuit, *settings.srs_choice) if circuit else None
+                for circuit in (model.circuit, joint)
+            )
+            assert keys is not None  # noqa: S101  every model has a circuit
+            plans.append(model_plan(model, served, keys, joint_keys))
+    return tuple(plans)
+
+
+def _show_preview(found: Preview, as_json: bool) -> None:
+    if as_json:
+        steps = [{"what": step.what, "to": step.to, "gas": step.gas, "by_owner": step.by_owner} for step in found.steps]
+        print_json({"steps": steps, "cost_wei": found.cost_wei, "balance_wei": found.balance_wei})
+        return
+    for step in found.steps:
+        print(f"{step.what}: about {step.gas:,} gas{', to be sent by the owner' * step.by_owner}")
+    print(
+        f"{len(found.steps)} transactions, up to {found.cost_wei / _ETHER:.6g} ether at the fees of now; "
+        f"the account has {found.balance_wei / _ETHER:.6g}"
+    )
+
+
+def _show_deployment(made: Deployment, settings: Settings, as_json: bool) -> None:
+    if as_json:
+        print_json(made.to_json())
+        return
+    print(f"chain {made.chain_id}, recorded in {settings.deployments / f'{made.chain_id}.json'}")
+    for label, placed in made.contracts.items():
+        print(f"  {placed.address}  {label}")
+    for call in made.owner_calls:
+        print(f"the owner {made.owner} has to {call.what}: send to {call.to}\n  {call.data}")
+    if made.owner_calls:
+        print("veriregime: then run this again", file=sys.stderr)
+
+
+def _show_findings(findings: list[Finding], as_json: bool) -> None:
+    if as_json:
+        print_json([{"subject": one.subject, "holds": one.holds, "detail": one.detail} for one in findings])
+        return
+    for one in findings:
+        print(f"{'ok' if one.holds else 'DIFFERS':8} {one.subject:34} {one.detail}")
