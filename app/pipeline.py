@@ -1,8 +1,8 @@
 """One forecast, from candles to chain. Read this first.
 
 `tick` runs once a minute and ends with a stored prediction and its proof job; `prove_next`, `attest_next` and
-`submit_next` take it from there. Each is idempotent and may run in any number of processes on one database: what one of them was killed
-over, a later call takes up again.
+`submit_next` take it from there. Each is idempotent and may run in any number of processes on one database: what one
+of them was killed over, a later call takes up again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from app.metrics import Metrics
 from app.steps.attest import AttestOutcome, AttestStep
 from app.steps.collect import Collector
 from app.steps.prove import ProofStep, ProveOutcome
-from app.steps.served import ServedFeed
 from app.steps.publishing import OracleTarget, StepReport, SubmitOutcome
+from app.steps.served import ServedFeed
 from app.steps.submit import SubmitStep
 from app.store.database import Database
 from app.types import Forecast, Observation, Prediction, Status, iso, prediction_id

@@ -32,7 +32,8 @@ def running(
 ) -> Iterator[str]:
     """Run a program until the block ends; gives what follows ``announces`` on the line where it says it is ready.
 
-    ``env`` is its whole environment, ours if not given. Raises `ChildDidNotStart` with the program's own words when it ends, or says nothing, before that.
+    ``env`` is its whole environment, ours if not given. Raises `ChildDidNotStart` with the program's own words when it
+    ends, or says nothing, before that.
     """
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Keeps the pipeline going: a tick a minute, a thread for each prover process, one for signatures, one for the chain."""
+"""Keeps the pipeline going: a tick a minute, a thread for each prover process, for signatures, and for the chain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a contract's call costs on a chain of the benchmark's own, which sends proofs of several systems through here."""
+"""What a call costs, for any contract: the benchmark sends proofs of several systems to a chain of its own."""
 
 from __future__ import annotations
 

@@ -147,8 +147,10 @@ class AttestStep:
             signed_by = frozenset(a.signature.signer for a in answers if a.signature) & set(panel.signers)
             done = {a.attester for a in answers if a.outcome in _SETTLED or a.at_ms > wall_ms() - _ASK_AGAIN_MS}
             left = tuple(attester for attester in self._attesters if attester.name not in done)
+            if len(signed_by) >= panel.threshold or (self._attesters and not left):
+                continue
             work = self._question(store, prediction_id, oracle, left, signed_by)
-            if work is not None and len(signed_by) < panel.threshold and (left or not self._attesters):
+            if work is not None:
                 return work
         return None
 

@@ -31,6 +31,8 @@ class Settlement:
         self._metrics = metrics
         self._policy = policy
         self._head = 0
+        self.subject = ""
+        """Hash of the transaction that the last finding is about."""
 
     def next(self, target: OracleTarget, sender: Sender) -> SubmitOutcome | None:
         """The next thing that has happened or is to be done; none when nothing of ours is on its way."""
@@ -52,6 +54,7 @@ class Settlement:
         return self._settle_deep(sender, seen) or self._follow_others(sender, by_others)
 
     def _moved(self, sender: Sender, transaction: Transaction) -> SubmitOutcome:
+        self.subject = transaction.signed.tx_hash
         receipt = sender.receipt(transaction.signed.tx_hash)
         with self._database.unit_of_work() as store:
             if receipt is None:
@@ -71,6 +74,7 @@ class Settlement:
     def _follow_others(self, sender: Sender, by_others: list[Submission]) -> SubmitOutcome | None:
         for other in by_others:
             if sender.receipt(other.tx_hash) is None:
+                self.subject = other.tx_hash
                 log.warning("transaction %s of somebody else is no longer in a block", other.tx_hash)
                 with self._database.unit_of_work() as store:
                     store.submissions.withdraw(other.prediction_id, other.chain_id)
@@ -81,6 +85,7 @@ class Settlement:
         return block_number is not None and self._head - block_number + 1 >= self._policy.confirmations
 
     def _settle(self, transaction: Transaction, receipt: Receipt) -> SubmitOutcome:
+        self.subject = receipt.tx_hash
         with self._database.unit_of_work() as store:
             state = store.submissions.settle(transaction.signed, receipt)
         if transaction.signed.contract == transaction.signed.sender:
@@ -102,6 +107,7 @@ class Settlement:
 
     def _look_for(self, target: OracleTarget, sender: Sender, newest: Transaction) -> SubmitOutcome:
         """The oldest nonce first: nothing behind it can be in a block before it is."""
+        self.subject = newest.signed.tx_hash
         with self._database.unit_of_work(write=False) as store:
             attempts = store.submissions.attempts(newest.signed)
         found = _mined(sender, attempts)
@@ -120,6 +126,7 @@ class Settlement:
     def _include(self, sender: Sender, transaction: Transaction, receipt: Receipt) -> SubmitOutcome:
         with self._database.unit_of_work() as store:
             store.submissions.include(transaction.signed, receipt)
+        self.subject = receipt.tx_hash
         self._head = max(self._head, sender.head())
         if self._is_deep(receipt.block_number):
             return self._settle(transaction, receipt)
@@ -146,6 +153,7 @@ class Settlement:
             signed.tx_hash,
             signed.max_fee_wei / 1e9,
         )
+        self.subject = signed.tx_hash
         sender.send(signed.raw)
         return SubmitOutcome.REPLACED
 

@@ -76,7 +76,7 @@ class SubmitStep:
     def _step(self, target: OracleTarget, sender: Sender) -> tuple[SubmitOutcome, str]:
         settled = self._settlement.next(target, sender)
         if settled is not None:
-            return settled, "a transaction on its way"
+            return settled, f"transaction {self._settlement.subject}"
         for prediction, update in self._undecided(target):
             outcome, detail = self._decide(target, sender, prediction, update)
             if outcome is not SubmitOutcome.IDLE:

@@ -22,19 +22,19 @@ contract GasTest is RealProofTest {
     function test_gas_submitWithOneSignature() public {
         goTo("second");
         uint256 used = transactionGas(abi.encodeCall(oracle.submit, (updateOf("second", 1))));
-        vm.assertLe(used, 520, vm.toString(used));
+        vm.assertLe(used, 520_000, vm.toString(used));
     }
 
     function test_gas_submitWithThreeSignatures() public {
         goTo("second");
         uint256 used = transactionGas(abi.encodeCall(oracle.submit, (updateOf("second", 3))));
-        vm.assertLe(used, 560, vm.toString(used));
+        vm.assertLe(used, 560_000, vm.toString(used));
     }
 
     function test_gas_submitJointOfTenFeeds() public {
         goTo("ten");
         uint256 used = transactionGas(abi.encodeCall(oracle.submitJoint, (jointUpdateOf("ten", 1))));
-        vm.assertLe(used / 10, 75, vm.toString(used));
+        vm.assertLe(used / 10, 75_000, vm.toString(used));
     }
 
     function transactionGas(bytes memory data) private returns (uint256 used) {

@@ -29,8 +29,7 @@ library Outputs {
     /// @notice A second representative of the same field element would prove as well and mean something else here.
     function requireCanonical(uint256[] calldata outputs) internal pure {
         for (uint256 i = 0; i < outputs.length; ++i) {
-            uint256 output = outputs[i];
-            if (output >= FIELD_ORDER) revert IVolatilityOracle.NonCanonicalOutput(i, output);
+            if (outputs[i] >= FIELD_ORDER) revert IVolatilityOracle.NonCanonicalOutput(i, outputs[i]);
         }
     }
 

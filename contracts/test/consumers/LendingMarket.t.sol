@@ -87,6 +87,12 @@ contract LendingMarketTest is ConsumerTest {
         borrow(1);
     }
 
+    function test_borrow_takesAPriceUntilItsMaxAge() public {
+        vm.warp(block.timestamp + PRICE_MAX_AGE);
+        forecast(IVolatilityOracle.Regime.Low, 0.36e18);
+        borrow(16_000 * USDC);
+    }
+
     function test_borrow_revertsWhenPriceIsNotPositive() public {
         setPrice(0);
         vm.expectRevert(abi.encodeWithSelector(FreshPrice.PriceNotPositive.selector, int256(0)));

@@ -79,6 +79,20 @@ contract RealOracleTest is AnyProofTest {
         refuse(abi.encodeWithSelector(IModelRegistry.ModelIsFrozen.selector, MODEL));
     }
 
+    function test_consumers_readAgainOnceAnotherModelPublished() public {
+        publish(ONE);
+        registry.freeze(MODEL);
+        activate("another model", modelWith(verifier, address(0), 0), only(FEED));
+        prices.set(2_000e8, block.timestamp);
+        refuse(abi.encodeWithSelector(IModelRegistry.ModelIsFrozen.selector, MODEL));
+        IVolatilityOracle.Update memory update = updateFor(FEED, uint64(block.timestamp));
+        update.modelId = "another model";
+        sign(update, 1);
+        oracle.submit(update);
+        market.borrow(1);
+        vm.assertEq(oracle.getRound(FEED, 1).modelId, MODEL);
+    }
+
     function test_consumers_refuseAnEmptyFeed() public {
         refuse(abi.encodeWithSelector(IVolatilityOracle.NoForecast.selector, FEED));
     }
@@ -93,6 +107,7 @@ contract RealOracleTest is AnyProofTest {
         market.repay(address(this), 16_000e6);
         market.withdraw(10e18);
         pool.removeLiquidity(pool.balanceOf(address(this)), 0, 0, block.timestamp);
+        calls.withdraw(weth, 9e18);
     }
 
     function test_getRoundData_reachesAsFarAsTheOracleKeeps() public {
@@ -105,6 +120,29 @@ contract RealOracleTest is AnyProofTest {
         vm.assertEq(roundId, 2);
         vm.expectRevert(abi.encodeWithSelector(IVolatilityOracle.RoundNotKept.selector, FEED, 1));
         feed.getRoundData(1);
+    }
+
+    /// @dev What docs/consumers.md says of reorgs: a round number is not the name of a window.
+    function test_getRound_mayBeAnotherWindowAfterAReorg() public {
+        uint256 first = block.timestamp;
+        uint256 before = vm.snapshotState();
+        publish(ONE);
+        vm.assertEq(oracle.getRound(FEED, 1).windowEnd, first);
+        vm.revertToState(before);
+        vm.warp(first + 60);
+        publish(ONE);
+        vm.assertEq(oracle.getRound(FEED, 1).windowEnd, first + 60);
+    }
+
+    function test_latestRoundData_answersWhileTheWindowEndsAheadOfTheClock() public {
+        uint64 windowEnd = uint64(block.timestamp + MAX_SKEW);
+        oracle.submit(updateFor(FEED, windowEnd));
+        (,,, uint256 updatedAt,) = feed.latestRoundData();
+        vm.assertEq(updatedAt, windowEnd);
+        vm.expectRevert(abi.encodeWithSelector(bytes4(keccak256("Panic(uint256)")), 0x11));
+        reader.latest();
+        vm.warp(windowEnd);
+        reader.latest();
     }
 
     function test_latestRoundData_revertsWhenForecastIsStale() public {
