@@ -266,9 +266,7 @@ contract AttesterSetTest is Test {
         set = new AttesterSet(address(this), DELAY, people(1, count), threshold);
         uint256[] memory members = subset(count, chosen, seed);
         if (members.length < threshold) {
-            vm.expectRevert(
-                abi.encodeWithSelector(IAttesterSet.TooFewSignatures.selector, members.length, threshold)
-            );
+            vm.expectRevert(abi.encodeWithSelector(IAttesterSet.TooFewSignatures.selector, members.length, threshold));
         }
         set.requireSigned(DIGEST, signedBy(DIGEST, members));
     }

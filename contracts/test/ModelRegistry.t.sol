@@ -200,8 +200,7 @@ contract ModelRegistryTest is OracleTest {
     function test_serving_revertsWhenNotActive() public {
         activate(B, single(), only(FEED));
         registry.propose(A, single(), only(FEED));
-        bytes memory reason =
-            abi.encodeWithSelector(IModelRegistry.ModelNotActive.selector, A, block.timestamp + DELAY);
+        bytes memory reason = abi.encodeWithSelector(IModelRegistry.ModelNotActive.selector, A, block.timestamp + DELAY);
         servingReverts(only(FEED), false, reason);
         vm.warp(block.timestamp + 2 * DELAY); // the delay alone does not activate
         servingReverts(only(FEED), false, reason);

@@ -10,7 +10,8 @@ import {RealProofTest} from "./OracleTest.sol";
 
 /// @notice One window and its real proof, two of three attesters.
 contract SubmitTest is RealProofTest {
-    uint256 internal constant FIELD_ORDER = 21888242871839275222246405745257275088548364400416034343698204186575808495617;
+    uint256 internal constant FIELD_ORDER =
+        21888242871839275222246405745257275088548364400416034343698204186575808495617;
 
     function threshold() internal pure override returns (uint256) {
         return 2;
@@ -21,13 +22,7 @@ contract SubmitTest is RealProofTest {
         IVolatilityOracle.Forecast memory expected = expectedOf("first", 0, 1);
         vm.expectEmit(address(oracle));
         emit IVolatilityOracle.ForecastPublished(
-            FEED,
-            update.windowEnd,
-            modelId,
-            1,
-            expected.regime,
-            expected.probabilityHigh,
-            expected.volatility
+            FEED, update.windowEnd, modelId, 1, expected.regime, expected.probabilityHigh, expected.volatility
         );
         vm.prank(STRANGER);
         oracle.submit(update);
@@ -139,9 +134,7 @@ contract SubmitTest is RealProofTest {
         IVolatilityOracle.Update memory update = updateOf("first", 2);
         update.feedId = keccak256("doge-usdt-4h");
         sign(update, 2);
-        rejects(
-            update, abi.encodeWithSelector(IModelRegistry.ModelNotOfFeed.selector, modelId, update.feedId)
-        );
+        rejects(update, abi.encodeWithSelector(IModelRegistry.ModelNotOfFeed.selector, modelId, update.feedId));
     }
 
     function test_submit_revertsWhenOutputsAreChanged() public {
@@ -157,19 +150,13 @@ contract SubmitTest is RealProofTest {
     function test_submit_revertsWhenAnOutputIsNotCanonical() public {
         IVolatilityOracle.Update memory update = updateOf("first", 2);
         update.outputs[2] += FIELD_ORDER;
-        rejects(
-            update,
-            abi.encodeWithSelector(IVolatilityOracle.NonCanonicalOutput.selector, 2, update.outputs[2])
-        );
+        rejects(update, abi.encodeWithSelector(IVolatilityOracle.NonCanonicalOutput.selector, 2, update.outputs[2]));
     }
 
     function test_submit_revertsWhenAnOutputIsOutOfRange() public {
         IVolatilityOracle.Update memory update = updateOf("first", 2);
         update.outputs[2] = 8 * 2 ** 27 + 1;
-        rejects(
-            update,
-            abi.encodeWithSelector(IVolatilityOracle.OutputOutOfRange.selector, 2, int256(8 * 2 ** 27 + 1))
-        );
+        rejects(update, abi.encodeWithSelector(IVolatilityOracle.OutputOutOfRange.selector, 2, int256(8 * 2 ** 27 + 1)));
     }
 
     function test_submit_revertsForAnotherNumberOfOutputs() public {
@@ -199,10 +186,7 @@ contract SubmitTest is RealProofTest {
     function test_submit_revertsWhenTheSignerIsUnknown() public {
         IVolatilityOracle.Update memory update = updateOf("first", 2);
         update.signatures[1] = signature(uint256(keccak256("stranger")), digestOf(update));
-        rejects(
-            update,
-            abi.encodeWithSelector(IAttesterSet.UnknownSigner.selector, update.signatures[1].signer)
-        );
+        rejects(update, abi.encodeWithSelector(IAttesterSet.UnknownSigner.selector, update.signatures[1].signer));
     }
 
     function test_submit_revertsWhenASignerIsGivenTwice() public {
@@ -217,9 +201,7 @@ contract SubmitTest is RealProofTest {
 
     function test_submit_revertsWhenASignerWasRemoved() public {
         attesters.remove(vm.addr(keys[0]));
-        rejects(
-            updateOf("first", 2), abi.encodeWithSelector(IAttesterSet.UnknownSigner.selector, vm.addr(keys[0]))
-        );
+        rejects(updateOf("first", 2), abi.encodeWithSelector(IAttesterSet.UnknownSigner.selector, vm.addr(keys[0])));
     }
 
     function test_submit_revertsForASignatureOfAnotherChain() public {
@@ -257,8 +239,7 @@ contract SubmitTest is RealProofTest {
         IVolatilityOracle.Update memory update = updateOf("first", 2);
         oracle.submit(update);
         rejects(
-            update,
-            abi.encodeWithSelector(IVolatilityOracle.WindowAlreadyPublished.selector, FEED, update.windowEnd)
+            update, abi.encodeWithSelector(IVolatilityOracle.WindowAlreadyPublished.selector, FEED, update.windowEnd)
         );
     }
 
@@ -280,9 +261,7 @@ contract SubmitTest is RealProofTest {
         vm.warp(update.windowEnd - MAX_SKEW - 1);
         rejects(
             update,
-            abi.encodeWithSelector(
-                IVolatilityOracle.WindowInFuture.selector, update.windowEnd, update.windowEnd - 1
-            )
+            abi.encodeWithSelector(IVolatilityOracle.WindowInFuture.selector, update.windowEnd, update.windowEnd - 1)
         );
     }
 
@@ -395,8 +374,7 @@ contract SubmitTest is RealProofTest {
     }
 
     function digestOf(IVolatilityOracle.Update memory update) private view returns (bytes32) {
-        return
-            oracle.attestationDigest(update.feedId, update.windowEnd, update.modelId, update.inputCommitment);
+        return oracle.attestationDigest(update.feedId, update.windowEnd, update.modelId, update.inputCommitment);
     }
 
     function commitmentOf(bytes memory proof) private pure returns (bytes32) {

@@ -9,7 +9,8 @@ import {RealProofTest} from "./OracleTest.sol";
 
 /// @notice Several windows and their one real proof.
 contract SubmitJointTest is RealProofTest {
-    uint256 internal constant FIELD_ORDER = 21888242871839275222246405745257275088548364400416034343698204186575808495617;
+    uint256 internal constant FIELD_ORDER =
+        21888242871839275222246405745257275088548364400416034343698204186575808495617;
 
     function setUp() public override {
         super.setUp();
@@ -56,9 +57,7 @@ contract SubmitJointTest is RealProofTest {
         oracle.submitJoint(update);
         rejects(
             update,
-            abi.encodeWithSelector(
-                IVolatilityOracle.WindowAlreadyPublished.selector, FEED, update.windows[0].windowEnd
-            )
+            abi.encodeWithSelector(IVolatilityOracle.WindowAlreadyPublished.selector, FEED, update.windows[0].windowEnd)
         );
     }
 
@@ -67,9 +66,7 @@ contract SubmitJointTest is RealProofTest {
         uint64 tooLate = uint64(block.timestamp + MAX_SKEW + 1);
         update.windows[1].windowEnd = tooLate;
         sign(update, 1);
-        rejects(
-            update, abi.encodeWithSelector(IVolatilityOracle.WindowInFuture.selector, tooLate, tooLate - 1)
-        );
+        rejects(update, abi.encodeWithSelector(IVolatilityOracle.WindowInFuture.selector, tooLate, tooLate - 1));
     }
 
     function test_submitJoint_revertsWhenOneWindowIsTooOld() public {
@@ -77,9 +74,7 @@ contract SubmitJointTest is RealProofTest {
         uint64 tooEarly = uint64(block.timestamp - SUBMISSION_LIMIT - 1);
         update.windows[1].windowEnd = tooEarly;
         sign(update, 1);
-        rejects(
-            update, abi.encodeWithSelector(IVolatilityOracle.WindowTooOld.selector, tooEarly, tooEarly + 1)
-        );
+        rejects(update, abi.encodeWithSelector(IVolatilityOracle.WindowTooOld.selector, tooEarly, tooEarly + 1));
     }
 
     function test_submitJoint_revertsWhenAFeedStandsTwice() public {
@@ -121,17 +116,12 @@ contract SubmitJointTest is RealProofTest {
     function test_submitJoint_revertsWhenOneFeedIsAnotherModels() public {
         IVolatilityOracle.JointUpdate memory update = jointUpdateOf("two", 1);
         update.windows[1].feedId = keccak256("doge");
-        rejects(
-            update,
-            abi.encodeWithSelector(IModelRegistry.ModelNotOfFeed.selector, modelId, keccak256("doge"))
-        );
+        rejects(update, abi.encodeWithSelector(IModelRegistry.ModelNotOfFeed.selector, modelId, keccak256("doge")));
     }
 
     function test_submitJoint_revertsWhenTheModelIsFrozen() public {
         registry.freeze(modelId);
-        rejects(
-            jointUpdateOf("two", 1), abi.encodeWithSelector(IModelRegistry.ModelIsFrozen.selector, modelId)
-        );
+        rejects(jointUpdateOf("two", 1), abi.encodeWithSelector(IModelRegistry.ModelIsFrozen.selector, modelId));
     }
 
     function test_submitJoint_revertsForTheOutputsOfItsWindowsAlone() public {
@@ -147,10 +137,7 @@ contract SubmitJointTest is RealProofTest {
     function test_submitJoint_revertsWhenAnOutputOfAnEmptyPlaceIsNotCanonical() public {
         IVolatilityOracle.JointUpdate memory update = jointUpdateOf("two", 1);
         update.outputs[29] += FIELD_ORDER;
-        rejects(
-            update,
-            abi.encodeWithSelector(IVolatilityOracle.NonCanonicalOutput.selector, 29, update.outputs[29])
-        );
+        rejects(update, abi.encodeWithSelector(IVolatilityOracle.NonCanonicalOutput.selector, 29, update.outputs[29]));
     }
 
     function test_submitJoint_readsNoMeaningIntoEmptyPlaces() public {
@@ -163,10 +150,7 @@ contract SubmitJointTest is RealProofTest {
         IVolatilityOracle.JointUpdate memory update = jointUpdateOf("two", 1);
         update.outputs[3] = 64 * 2 ** 27 + 1;
         rejects(
-            update,
-            abi.encodeWithSelector(
-                IVolatilityOracle.OutputOutOfRange.selector, 3, int256(64 * 2 ** 27 + 1)
-            )
+            update, abi.encodeWithSelector(IVolatilityOracle.OutputOutOfRange.selector, 3, int256(64 * 2 ** 27 + 1))
         );
     }
 
@@ -188,8 +172,7 @@ contract SubmitJointTest is RealProofTest {
     function test_submitJoint_revertsWhenAWindowIsLeftOutOrAdded() public {
         IVolatilityOracle.JointUpdate memory update = jointUpdateOf("two", 1);
         IVolatilityOracle.FeedWindow[] memory signed = update.windows;
-        bytes memory reason =
-            abi.encodeWithSelector(IAttesterSet.InvalidSignature.selector, vm.addr(keys[0]));
+        bytes memory reason = abi.encodeWithSelector(IAttesterSet.InvalidSignature.selector, vm.addr(keys[0]));
         update.windows = new IVolatilityOracle.FeedWindow[](1);
         update.windows[0] = signed[0];
         rejects(update, reason);
@@ -201,8 +184,7 @@ contract SubmitJointTest is RealProofTest {
 
     function test_submitJoint_revertsForASignatureOfAnotherWindowEndModelOrCommitment() public {
         IVolatilityOracle.JointUpdate memory update = jointUpdateOf("two", 1);
-        bytes memory reason =
-            abi.encodeWithSelector(IAttesterSet.InvalidSignature.selector, vm.addr(keys[0]));
+        bytes memory reason = abi.encodeWithSelector(IAttesterSet.InvalidSignature.selector, vm.addr(keys[0]));
         update.windows[1].windowEnd -= 1;
         rejects(update, reason);
         update.windows[1].windowEnd += 1;

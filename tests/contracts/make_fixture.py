@@ -20,6 +20,7 @@ from typing import Any
 from eth_utils.crypto import keccak
 
 import app.training  # noqa: F401  it decides how threads wait, before anything loads torch
+from app.chain.compiler import compile_contract
 from app.features.variation import CANDLES_NEEDED, INPUTS, VariationSpec, observe
 from app.inference.network import dequantise, forecast_from
 from app.inference.release import NETWORK, ReleasedModel, load_model
@@ -72,7 +73,7 @@ def make(scratch: Path, pool: ProverPool) -> None:
     }
     for name, keys in (("Single", released.keys), ("Joint", released.joint_keys), ("Another", another.keys)):
         assert keys is not None
-        (FIXTURE / f"{name}Verifier.sol").write_bytes(keys.verifier_sol.read_bytes())
+        write_verifier(name, keys.verifier_sol)
     (FIXTURE / "proofs.json").write_text(json.dumps(document, indent=1) + "\n")
     (FIXTURE / "decoded.json").write_text(json.dumps(exactly_decoded(CASES)) + "\n")
 
@@ -93,6 +94,15 @@ def another_model(pool: ProverPool, scratch: Path) -> Model:
         ModelId(hashlib.sha256(b"another:" + circuit.compiled.read_bytes()).hexdigest()),
         pool.serving_keys(scratch, circuit),
     )
+
+
+def write_verifier(name: str, source: Path) -> None:
+    """Source and creation code. Forge deploys the code: without its optimiser, as coverage wants it, the generated
+    source does not compile.
+    """
+    target = FIXTURE / f"{name}Verifier.sol"
+    target.write_bytes(source.read_bytes())
+    target.with_suffix(".hex").write_text(compile_contract(ROOT / "contracts", target, "Halo2Verifier").bytecode + "\n")
 
 
 def single(pool: ProverPool, model: Model, spec: VariationSpec, end_ms: int) -> dict[str, Any]:
