@@ -36,9 +36,26 @@ CIRCUIT_COLUMNS: Mapping[str, Cell] = {
 }
 
 
+ORACLE_COLUMNS: Mapping[str, Cell] = {
+    "windows": lambda row: str(row["windows"]),
+    "signatures": lambda row: str(row["signatures"]),
+    "storage": lambda row: "reserved" if row["reserved"] else "not reserved",
+    "calldata B": PROVING_COLUMNS["calldata B"],
+    "first gas": lambda row: f"{row['first_gas']:,}",
+    "gas": lambda row: f"{row['gas']:,}",
+    "gas a window": lambda row: f"{row['gas_per_window']:,.0f}",
+}
+
+
 def seconds(value: float) -> str:
     """Two significant digits below ten, so that a tenth of a second can be told from a fifth."""
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def oracle_table(document: Mapping[str, Any]) -> str:
+    """The document of `bench_oracle` for people."""
+    cells = [[cell(row) for cell in ORACLE_COLUMNS.values()] for row in document["updates"]]
+    return aligned(list(ORACLE_COLUMNS), cells)
 
 
 def proving_table(document: Mapping[str, Any]) -> str:

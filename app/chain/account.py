@@ -59,5 +59,5 @@ def _unlocked(keystore: str, password: str | None, role: str) -> LocalAccount:
         raise Misconfigured(f"the {role} key is an encrypted keystore: name the file with its password in {setting}")
     try:
         return cast(LocalAccount, Accounts.from_key(Accounts.decrypt(json.loads(keystore), password)))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AssertionError, NotImplementedError):
         raise Misconfigured(f"the {role} keystore does not open: wrong password, or no keystore") from None

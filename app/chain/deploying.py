@@ -74,6 +74,7 @@ def deploy(
     when the chain does not take a transaction. After any of them it can be called again.
     """
     run = _Run(rpc, account, plan, build, folder, terms)
+    run.settle()
     found = run.preview()
     if found.balance_wei < found.cost_wei:
         raise BalanceTooLow(
@@ -118,6 +119,10 @@ class _Run:
         gas = sum(step.gas for step in steps if not step.by_owner)
         cost_wei = gas * self._sender.fees().max_fee_wei if gas else 0
         return Preview(self._layout, steps, cost_wei, self._sender.balance_wei())
+
+    def settle(self) -> None:
+        """What an interrupted run had sent counts before anything is decided."""
+        self._operator.settle()
 
     def carry_out(self) -> Deployment:
         self._note(*(part.label for part in self._layout.parts if self._agenda.is_there(part)))

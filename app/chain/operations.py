@@ -39,6 +39,20 @@ class Operator:
         self._sender = sender
         self._patience = patience
         self._nonce: int | None = None
+        """Of the next transaction, once nothing else is under way."""
+
+    def settle(self) -> None:
+        """Wait until every transaction of the account is in a block, so that what the chain says holds from then on.
+
+        Raises `ChainError` when that takes too long.
+        """
+
+        def settled() -> tuple[int] | None:
+            mined, pending = self._sender.nonces()
+            return (mined,) if mined >= pending else None
+
+        complaint = f"transactions of {self._sender.address} still wait for a block: replace or drop them with a wallet"
+        (self._nonce,) = self.patiently(settled, complaint)
 
     def send(self, what: str, to: str, data: bytes) -> Receipt:
         """The receipt of a transaction that succeeded.
@@ -46,11 +60,13 @@ class Operator:
         Raises `SimulationReverted` when the chain would refuse it, `TransactionFailed` when it did, and another
         `ChainError` when it does not take it in time.
         """
+        if self._nonce is None:
+            self.settle()
+        assert self._nonce is not None  # noqa: S101  just set
         gas = self._gas(what, to, data)
-        nonce = self._settled_nonce() if self._nonce is None else self._nonce
-        signed = self._sender.sign(to, data, gas, nonce, self._sender.fees())
+        signed = self._sender.sign(to, data, gas, self._nonce, self._sender.fees())
         self._sender.send(signed.raw)
-        self._nonce = nonce + 1
+        self._nonce += 1
         receipt = self._mined(what, signed)
         if not receipt.succeeded:
             raise TransactionFailed(f"to {what} failed in transaction {receipt.tx_hash}")
@@ -74,14 +90,6 @@ class Operator:
         except ContractLogicError as error:
             raise SimulationReverted(f"to {what} would be refused: {revert_reason(error)}") from None
         return int(estimated * _GAS_MARGIN)
-
-    def _settled_nonce(self) -> int:
-        def settled() -> tuple[int] | None:
-            mined, pending = self._sender.nonces()
-            return (mined,) if mined >= pending else None
-
-        complaint = f"transactions of {self._sender.address} still wait for a block: replace or drop them with a wallet"
-        return self.patiently(settled, complaint)[0]
 
     def _mined(self, what: str, signed: SignedTransaction) -> Receipt:
         """The receipt of a transaction, or of one that took its place with higher fees."""

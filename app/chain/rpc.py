@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from json import JSONDecodeError
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -27,7 +28,17 @@ from app.errors import ChainError, ChainUnavailable, Misconfigured
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_LIMIT_EXCEEDED = -32005
+_LIMIT_EXCEEDED = -32005, 429
+
+_NO_ANSWER = (
+    requests.RequestException,
+    ConnectionError,
+    TimeoutError,
+    RequestTimedOut,
+    BadResponseFormat,
+    JSONDecodeError,  # somebody's error page
+    UnicodeDecodeError,
+)
 
 
 class Rpc:
@@ -106,10 +117,10 @@ class _Endpoint:
         except (ContractLogicError, TransactionNotFound, BlockNotFound):
             raise
         except Web3RPCError as error:
-            if _code(error) == _LIMIT_EXCEEDED:
+            if _code(error) in _LIMIT_EXCEEDED:
                 raise ChainUnavailable(f"the RPC endpoint at {self.host} asks us to slow down") from None
             raise ChainError(f"the RPC endpoint at {self.host} answered {_words(error)}") from None
-        except (requests.RequestException, ConnectionError, TimeoutError, BadResponseFormat, RequestTimedOut) as error:
+        except _NO_ANSWER as error:
             raise ChainUnavailable(f"the RPC endpoint at {self.host} does not answer: {type(error).__name__}") from None
         except (Web3Exception, ValueError) as error:
             raise ChainError(f"the RPC endpoint at {self.host} answered {_words(error)}") from None

@@ -57,7 +57,7 @@ class Sender:
 
         Raises `FeesTooHigh` when the caps do not cover what the chain asks for.
         """
-        base = int(self._rpc.ask(lambda eth: eth.get_block("pending"))["baseFeePerGas"])
+        base = self._base_fee()
         tip = min(int(self._rpc.ask(lambda eth: eth.max_priority_fee)), self._caps.max_tip_wei)
         fee = min(2 * base + tip, self._caps.max_fee_wei)
         floor = base + tip
@@ -70,6 +70,12 @@ class Sender:
                 "are paid: see VERIREGIME_MAX_FEE_GWEI"
             )
         return Fees(fee, min(tip, fee))
+
+    def _base_fee(self) -> int:
+        try:
+            return int(self._rpc.ask(lambda eth: eth.get_block("pending"))["baseFeePerGas"])
+        except (BlockNotFound, KeyError):
+            raise ChainError("the chain names no base fee for its next block: EIP-1559 is needed") from None
 
     def sign(self, to: str, calldata: bytes, gas: int, nonce: int, fees: Fees) -> SignedTransaction:
         chain_id = self._rpc.chain_id

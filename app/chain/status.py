@@ -14,6 +14,7 @@ from app.chain.deployment import Deployment, DeploymentPlan
 from app.chain.reading import ContractReader
 from app.chain.registry import ModelState
 from app.chain.rpc import Rpc
+from app.errors import ChainError, ChainUnavailable
 from app.types import iso
 
 _WAD = 10**18
@@ -35,7 +36,18 @@ def examine(rpc: Rpc, deployment: Deployment, plan: DeploymentPlan, layout: Layo
     `ChainUnavailable` when no endpoint answers.
     """
     look = _Look(ContractReader(rpc), deployment, plan, layout)
-    return [*look.contracts(), *look.control(), *look.models(), *look.feeds()]
+    parts = {"contracts": look.contracts, "control": look.control, "models": look.models, "feeds": look.feeds}
+    return [finding for subject, part in parts.items() for finding in _guarded(subject, part())]
+
+
+def _guarded(subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """A contract that answers nonsense is a finding too, and the last of its part."""
+    try:
+        yield from findings
+    except ChainUnavailable:
+        raise
+    except ChainError as error:
+        yield Finding(subject, False, str(error))
 
 
 class _Look:

@@ -52,6 +52,29 @@ def proving(
 
 
 @bench.command()
+def oracle(model: Model = None, as_json: JsonFlag = False) -> None:
+    """Gas of whole updates on the deployed contracts: signatures, feeds in one proof, storage paid ahead or not."""
+    from app.bench.oracle import bench_oracle
+    from app.bench.table import oracle_table
+    from app.wiring import open_pool
+
+    settings = Settings()
+    chosen = released(settings, model)
+    if chosen.batch is None:
+        raise BadInput(f"model {chosen.name} has no circuit for several windows: choose another with --model")
+    with open_pool(settings, 1) as pool:
+        keys, joint_keys = (
+            pool.serving_keys(settings.var_dir, circuit, *settings.srs_choice)
+            for circuit in (chosen.circuit, chosen.batch)
+        )
+        document = bench_oracle(chosen, pool, keys, joint_keys, settings.contracts_dir, settings.var_dir)
+    if as_json:
+        print_json(document)
+    else:
+        print(oracle_table(document))
+
+
+@bench.command()
 def circuit(
     ten: Annotated[bool, typer.Option("--ten", help="The circuit for ten windows instead of one.")] = False,
     windows: Annotated[int, typer.Option(min=10, help="To compare circuit and float network on.")] = 100,

@@ -86,8 +86,8 @@ class AttesterClient:
 def _bounded(response: requests.Response, give_up: float) -> bytes:
     """The body, given up when it grows too long or takes too long. Raises `ValueError`."""
     body = bytearray()
-    for chunk in response.iter_content(4096):
-        body += chunk
+    for byte in response.iter_content(1):  # a larger piece is waited for, and may come a byte at a time
+        body += byte
         if len(body) > _MOST_BYTES:
             raise ValueError("too long an answer")
         if time.monotonic() > give_up:

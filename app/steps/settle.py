@@ -7,7 +7,7 @@ import time
 
 from app.chain.sender import Sender
 from app.clock import Clock, wall_ms
-from app.errors import NonceUsed
+from app.errors import FeesTooHigh, NonceUsed
 from app.metrics import Metrics
 from app.steps.publishing import OracleTarget, PublishingPolicy, SubmitOutcome
 from app.store.database import Database
@@ -140,7 +140,11 @@ class Settlement:
 
     def _replace(self, target: OracleTarget, sender: Sender, stuck: Transaction) -> SubmitOutcome:
         """With higher fees; by nothing at all once the oracle would refuse it for its age."""
-        fees = sender.fees(above=stuck.signed)
+        try:
+            fees = sender.fees(above=stuck.signed)
+        except FeesTooHigh:
+            self._send_if_unknown(sender, stuck)  # it may never have been handed over: as it is, it can still get in
+            raise
         cancels = stuck.signed.contract == stuck.signed.sender or self._is_too_old(target, stuck)
         signed = sender.nothing(stuck.signed, fees) if cancels else sender.again(stuck.signed, fees)
         with self._database.unit_of_work() as store:  # before it is sent, as always

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from app.chain.sender import Fees, Sender
 from app.clock import Clock, wall_ms
-from app.errors import BalanceTooLow, ChainError, FeesTooHigh, Misconfigured, SimulationReverted
+from app.errors import BalanceTooLow, ChainError, FeesTooHigh, Misconfigured, SimulationReverted, StoreUnavailable
 from app.metrics import Metrics
 from app.steps.publishing import OracleTarget, PublishingPolicy, StepReport, SubmitOutcome
 from app.steps.settle import Settlement
@@ -62,6 +62,9 @@ class SubmitStep:
         outcome, detail = SubmitOutcome.CHAIN_UNAVAILABLE, "stopped by an unexpected error"
         try:
             outcome, detail = self._step(self.target, self.target.sender)
+        except StoreUnavailable as error:  # a misconfiguration too, but not of the chain
+            detail = str(error)
+            raise
         except (ChainError, Misconfigured) as error:
             outcome = next(known for kind, known in _REFUSALS if isinstance(error, kind))
             detail = str(error)
@@ -157,6 +160,6 @@ class SubmitStep:
 
     def _watch_balance(self, balance_wei: int, cost_wei: int, sender: Sender) -> None:
         self._metrics.balance.set(balance_wei / 1e18)
-        left = balance_wei // cost_wei
+        left = balance_wei // max(1, cost_wei)
         if left < self._policy.low_balance_updates:
             log.warning("the account %s can pay for %d more updates at most: send it some", sender.address, left)

@@ -88,14 +88,10 @@ class Submissions:
         return True
 
     def sent(self, chain_id: int, sender: str) -> list[Transaction]:
-        """The newest attempt of each nonce of this account that is in no block yet, lowest nonce first."""
+        """The newest attempt at each nonce of this account that is in no block yet, lowest nonce first."""
         query = (
             sa.select(transactions)
-            .where(
-                transactions.c.chain_id == chain_id,
-                transactions.c.sender == sender,
-                transactions.c.state == TransactionState.SENT,
-            )
+            .where(_open_nonces(chain_id, sender))
             .order_by(transactions.c.nonce, transactions.c.sent_at_ms, transactions.c.max_fee_wei)
         )
         return list({row.nonce: _transaction(row) for row in self._connection.execute(query)}.values())
@@ -152,9 +148,10 @@ class Submissions:
             for tx_hash in others:
                 self._release(tx_hash)
         self._connection.execute(sa.delete(transactions).where(transactions.c.tx_hash.in_(others)))
-        if receipt.succeeded:
-            for prediction_id in self._carried(signed.tx_hash):
-                set_status(self._connection, prediction_id, Status.CONFIRMED)
+        # Reverted after all, in another block than the one that had confirmed it: back to submitted.
+        status = Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED
+        for prediction_id in self._carried(signed.tx_hash):
+            set_status(self._connection, prediction_id, status)
         return state
 
     def vanished(self, tx_hash: str) -> None:
@@ -215,18 +212,17 @@ class Submissions:
         return {row.prediction_id: _submission(row) for row in self._connection.execute(query)}
 
     def _taken(self, prediction_ids: Sequence[PredictionId], signed: SignedTransaction) -> bool:
-        on_its_way = sa.select(transactions.c.tx_hash).where(
+        on_its_way = sa.select(transactions.c.tx_hash).where(_open_nonces(signed.chain_id, signed.sender))
+        same_nonce = sa.select(transactions.c.tx_hash).where(
             transactions.c.chain_id == signed.chain_id,
             transactions.c.sender == signed.sender,
-            sa.or_(
-                transactions.c.state == TransactionState.SENT,
-                sa.and_(transactions.c.state.in_(_IN_FLIGHT), transactions.c.nonce >= signed.nonce),
-            ),
+            transactions.c.state.in_(_IN_FLIGHT),
+            transactions.c.nonce >= signed.nonce,
         )
         carried = sa.select(submissions.c.tx_hash).where(
             submissions.c.prediction_id.in_(prediction_ids), submissions.c.chain_id == signed.chain_id
         )
-        return any(self._connection.execute(query.limit(1)).first() for query in (on_its_way, carried))
+        return any(self._connection.execute(query.limit(1)).first() for query in (on_its_way, same_nonce, carried))
 
     def _insert(self, signed: SignedTransaction, now_ms: int) -> None:
         self._connection.execute(
@@ -274,6 +270,23 @@ class Submissions:
             transactions.c.sender == signed.sender,
             transactions.c.nonce == signed.nonce,
         )
+
+
+def _open_nonces(chain_id: int, sender: str) -> sa.ColumnElement[bool]:
+    """Attempts at nonces of which none is in a block; the others of one that is are kept until it is deep enough."""
+    same = transactions.alias()
+    in_block = sa.exists().where(
+        same.c.chain_id == chain_id,
+        same.c.sender == sender,
+        same.c.nonce == transactions.c.nonce,
+        same.c.state == TransactionState.INCLUDED,
+    )
+    return sa.and_(
+        transactions.c.chain_id == chain_id,
+        transactions.c.sender == sender,
+        transactions.c.state == TransactionState.SENT,
+        ~in_block,
+    )
 
 
 def _submissions() -> sa.Select[Any]:

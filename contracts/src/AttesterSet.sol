@@ -44,14 +44,14 @@ contract AttesterSet is IAttesterSet, KeptOwnable {
 
     /// @inheritdoc IAttesterSet
     function cancel() external onlyOwner {
-        if (_proposal.activeFrom == 0) revert NothingProposed();
+        _requireProposal();
         _cancel();
     }
 
     /// @inheritdoc IAttesterSet
     function activate() external {
+        _requireProposal();
         Proposal memory proposal = _proposal;
-        if (proposal.activeFrom == 0) revert NothingProposed();
         if (block.timestamp < proposal.activeFrom) revert TooEarly(proposal.activeFrom);
         delete _proposal;
         _install(proposal.signers, proposal.threshold);
@@ -80,7 +80,8 @@ contract AttesterSet is IAttesterSet, KeptOwnable {
             if (place == 0) revert UnknownSigner(signature.signer);
             if (seen & (1 << place) != 0) revert DuplicateSigner(signature.signer);
             seen |= 1 << place;
-            // A signer is never zero, which is what a failed recovery gives.
+            // A failed recovery gives zero, which is never a signer: its reason adds nothing.
+            // slither-disable-next-line unused-return
             (address recovered,,) = ECDSA.tryRecover(digest, signature.r, signature.vs);
             if (recovered != signature.signer) revert InvalidSignature(signature.signer);
         }
@@ -105,6 +106,10 @@ contract AttesterSet is IAttesterSet, KeptOwnable {
     function _cancel() private {
         delete _proposal;
         emit SetCancelled();
+    }
+
+    function _requireProposal() private view {
+        if (_proposal.signers.length == 0) revert NothingProposed();
     }
 
     /// @dev Replaces whatever set is in force by one that was validated.

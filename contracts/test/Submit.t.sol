@@ -342,10 +342,10 @@ contract SubmitTest is RealProofTest {
     }
 
     /// @notice No changed byte of a real proof is accepted.
-    function testFuzz_submit_revertsWhenAnyProofBitIsFlipped(uint256 at, uint256 bit) public {
+    function testFuzz_submit_revertsWhenAnyProofBitIsFlipped(uint256 place, uint256 bit) public {
         IVolatilityOracle.Update memory update = updateOf("first", 2);
-        at = _bound(at, 64, update.proof.length - 1);
-        update.proof[at] ^= bytes1(uint8(1 << _bound(bit, 0, 7)));
+        place = _bound(place, 64, update.proof.length - 1);
+        update.proof[place] ^= bytes1(uint8(1 << _bound(bit, 0, 7)));
         rejects(update, abi.encodeWithSelector(IVolatilityOracle.ProofRejected.selector, modelId));
     }
 

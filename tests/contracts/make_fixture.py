@@ -102,7 +102,7 @@ def write_verifier(name: str, source: Path) -> None:
     """
     target = FIXTURE / f"{name}Verifier.sol"
     target.write_bytes(source.read_bytes())
-    target.with_suffix(".hex").write_text(compile_contract(ROOT / "contracts", target, "Halo2Verifier").bytecode + "\n")
+    target.with_suffix(".hex").write_text(compile_contract(ROOT / "contracts", target, "Halo2Verifier").bytecode)
 
 
 def single(pool: ProverPool, model: Model, spec: VariationSpec, end_ms: int) -> dict[str, Any]:

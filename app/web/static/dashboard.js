@@ -13,6 +13,9 @@ const UNSETTLED = 60 * MINUTE;
 const THRESHOLD = 0.0005 * Math.sqrt(525_600);
 
 const MARKETS = { live: "Live market", simulated: "Simulated market", recorded: "Replayed market" };
+const ONCHAIN_TROUBLE = [
+  "would-revert", "reverted", "fees-too-high", "balance-too-low", "chain-unavailable", "wrong-chain",
+];
 const STATE_KIND = {
   proved: "good", confirmed: "good", submitted: "warn", sent: "warn", predicted: "warn", proving: "warn",
   failed: "bad", reverted: "bad",
@@ -195,6 +198,11 @@ function showLatest(latest, before) {
   showAttestations(latest.attestations ?? []);
 }
 
+function whyNone(chain) {
+  if (!chain) return "none: no chain";
+  return chain.publishing?.outcome === "not-due" ? "none: too little has changed" : "none yet";
+}
+
 function showAttestations(answers) {
   const words = { signed: "signed", refused: "refused", unreachable: "no answer", invalid: "invalid answer" };
   const count = (outcome) => answers.filter((answer) => answer.outcome === outcome).length;
@@ -220,7 +228,7 @@ function showProof(latest, proof) {
 }
 
 function showTransaction(onchain) {
-  setState(byId("tx-state"), onchain?.state, onchain?.state ?? (known.feed.chain ? "none yet" : "none: no chain"));
+  setState(byId("tx-state"), onchain?.state, onchain?.state ?? whyNone(known.feed.chain));
   setHash(byId("tx-hash"), onchain?.tx_hash);
   setHash(byId("oracle"), onchain?.contract ?? known.feed.chain?.oracle);
   const [block, gas] = [onchain?.block_number, onchain?.gas_used].map((value) => value?.toLocaleString("en") ?? "—");
@@ -245,7 +253,14 @@ function notice(age) {
   if (nothingYet) return ["warn", `The server has no proved forecast: ${nothingYet} ${shown}`];
   if (!latest) return ["wait", known.feed ? "Waiting for the first forecast…" : "Waiting for a feed…"];
   if (age > STALE_AFTER) return ["warn", "Stale: this forecast is older than 3 minutes, and no newer one is proved."];
-  return ["good", "Up to date, and proved."];
+  const trouble = onchainTrouble(known.feed?.chain);
+  return trouble ? ["warn", `Up to date, and proved, but not on chain: ${trouble}`] : ["good", "Up to date, and proved."];
+}
+
+function onchainTrouble(chain) {
+  const { attesting, publishing } = chain ?? {};
+  if (attesting && attesting.outcome !== "attested") return `${attesting.outcome}: ${attesting.detail}`;
+  return ONCHAIN_TROUBLE.includes(publishing?.outcome) ? `${publishing.outcome}: ${publishing.detail}` : "";
 }
 
 function showRest() {

@@ -29,7 +29,6 @@ library Rounds {
     }
 
     /// @notice All of a forecast but its number and its model's id.
-    // forge-lint: disable-start(unsafe-typecast) each cast cuts out its field
     function unpack(uint256 word) internal pure returns (IVolatilityOracle.Forecast memory forecast, uint24 model) {
         forecast.windowEnd = uint40(word);
         forecast.publishedAt = uint40(word >> PUBLISHED_AT);
@@ -38,5 +37,4 @@ library Rounds {
         forecast.regime = IVolatilityOracle.Regime(word >> REGIME);
         model = uint24(word >> MODEL);
     }
-    // forge-lint: disable-end(unsafe-typecast)
 }

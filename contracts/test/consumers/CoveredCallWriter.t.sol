@@ -101,6 +101,11 @@ contract CoveredCallWriterTest is ConsumerTest {
         buy(WETH);
     }
 
+    function test_buy_takesAllThatIsFree() public {
+        buy(10 * WETH);
+        vm.assertEq(calls.free(), 0);
+    }
+
     function test_buy_revertsBeyondWhatIsFree() public {
         buy(6 * WETH);
         vm.expectRevert(abi.encodeWithSelector(CoveredCallWriter.NotCovered.selector, 4 * WETH + 1, 4 * WETH));
@@ -174,13 +179,19 @@ contract CoveredCallWriterTest is ConsumerTest {
         vm.stopPrank();
     }
 
-    function test_exercise_cannotBeReentered() public {
+    function test_calls_cannotBeReentered() public {
         uint256 id = buy(WETH);
         vm.warp(block.timestamp + 4 hours);
-        usdc.arm(address(calls), abi.encodeCall(calls.exercise, (id)));
-        vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
-        vm.prank(ALICE);
-        calls.exercise(id);
+        bytes[] memory entries = new bytes[](3);
+        entries[0] = abi.encodeCall(calls.exercise, (id));
+        entries[1] = abi.encodeCall(calls.buy, (0, NEVER, NEVER, NEVER));
+        entries[2] = abi.encodeCall(calls.withdraw, (usdc, 0));
+        for (uint256 i = 0; i < entries.length; ++i) {
+            usdc.arm(address(calls), entries[i]);
+            vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
+            vm.prank(ALICE);
+            calls.exercise(id);
+        }
     }
 
     function test_lapse_setsTheUnderlyingFree() public {

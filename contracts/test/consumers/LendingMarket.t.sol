@@ -187,6 +187,15 @@ contract LendingMarketTest is ConsumerTest {
         market.liquidate(ALICE, 1);
     }
 
+    function test_liquidate_takesAllOfTheCollateralIfItIsJustEnough() public {
+        borrow(16_000 * USDC);
+        setPrice(1_680);
+        vm.prank(BOB);
+        market.liquidate(ALICE, NEVER);
+        vm.assertEq(weth.balanceOf(BOB), 10 * WETH);
+        vm.assertEq(debtOf(ALICE), 0);
+    }
+
     function test_liquidate_revertsWhenTheCollateralIsWorthLess() public {
         borrow(16_000 * USDC);
         setPrice(1_500);
@@ -195,11 +204,21 @@ contract LendingMarketTest is ConsumerTest {
         market.liquidate(ALICE, NEVER);
     }
 
-    function test_withdraw_cannotBeReentered() public {
-        weth.arm(address(market), abi.encodeCall(market.withdraw, (0)));
-        vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
-        vm.prank(ALICE);
-        market.withdraw(1);
+    function test_market_cannotBeReentered() public {
+        bytes[] memory entries = new bytes[](7);
+        entries[0] = abi.encodeCall(market.lend, (0));
+        entries[1] = abi.encodeCall(market.reclaim, (0));
+        entries[2] = abi.encodeCall(market.deposit, (0));
+        entries[3] = abi.encodeCall(market.withdraw, (0));
+        entries[4] = abi.encodeCall(market.borrow, (0));
+        entries[5] = abi.encodeCall(market.repay, (ALICE, 0));
+        entries[6] = abi.encodeCall(market.liquidate, (ALICE, 0));
+        for (uint256 i = 0; i < entries.length; ++i) {
+            weth.arm(address(market), entries[i]);
+            vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
+            vm.prank(ALICE);
+            market.withdraw(1);
+        }
     }
 
     /// @dev Debt between 85 % and 95.2 % of the worth, which is that of ten whole tokens in the debt token's units.

@@ -84,7 +84,6 @@ contract RealOracleTest is AnyProofTest {
         registry.freeze(MODEL);
         activate("another model", modelWith(verifier, address(0), 0), only(FEED));
         prices.set(2_000e8, block.timestamp);
-        refuse(abi.encodeWithSelector(IModelRegistry.ModelIsFrozen.selector, MODEL));
         IVolatilityOracle.Update memory update = updateFor(FEED, uint64(block.timestamp));
         update.modelId = "another model";
         sign(update, 1);

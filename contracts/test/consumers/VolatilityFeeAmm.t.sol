@@ -174,11 +174,23 @@ contract VolatilityFeeAmmTest is ConsumerTest {
         swap(weth, WETH);
     }
 
-    function test_swap_cannotBeReentered() public {
+    function test_swap_roundsTheFeeUp() public {
         addLiquidity(ALICE, 100 * WETH, 200_000 * USDC);
-        weth.arm(address(pool), abi.encodeCall(pool.swap, (weth, 0, 0, block.timestamp)));
-        vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
-        swap(weth, WETH);
+        vm.assertEq(pool.quote(usdc, 1), 0);
+        vm.assertGt(pool.quote(usdc, 2), 0);
+    }
+
+    function test_pool_cannotBeReentered() public {
+        addLiquidity(ALICE, 100 * WETH, 200_000 * USDC);
+        bytes[] memory entries = new bytes[](3);
+        entries[0] = abi.encodeCall(pool.addLiquidity, (0, 0, 0, block.timestamp));
+        entries[1] = abi.encodeCall(pool.removeLiquidity, (0, 0, 0, block.timestamp));
+        entries[2] = abi.encodeCall(pool.swap, (weth, 0, 0, block.timestamp));
+        for (uint256 i = 0; i < entries.length; ++i) {
+            weth.arm(address(pool), entries[i]);
+            vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
+            swap(weth, WETH);
+        }
     }
 
     function testFuzz_swap_thereAndBackGainsNothing(uint256 amountIn, uint256 volatility) public {

@@ -13,6 +13,7 @@ contract VolatilityFeeAmmInvariants is ConsumerTest {
     uint256 internal last1;
     uint256 internal lastSupply;
     bool internal kPerShareFell;
+    bool internal aShareLostSome;
 
     function setUp() public override {
         super.setUp();
@@ -27,7 +28,7 @@ contract VolatilityFeeAmmInvariants is ConsumerTest {
         }
         vm.prank(ALICE);
         pool.addLiquidity(WETH, 2_000 * USDC, 0, NEVER);
-        compareWithLast();
+        compareProduct();
 
         bytes4[] memory actions = new bytes4[](5);
         actions[0] = this.add.selector;
@@ -44,7 +45,7 @@ contract VolatilityFeeAmmInvariants is ConsumerTest {
         max1 = _bound(max1, 0, usdc.balanceOf(account));
         vm.prank(account);
         pool.addLiquidity(max0, max1, 0, NEVER);
-        compareWithLast();
+        compareEach();
     }
 
     function remove(uint256 who, uint256 shares) external {
@@ -52,7 +53,7 @@ contract VolatilityFeeAmmInvariants is ConsumerTest {
         shares = _bound(shares, 0, pool.balanceOf(account));
         vm.prank(account);
         pool.removeLiquidity(shares, 0, 0, NEVER);
-        compareWithLast();
+        compareEach();
     }
 
     function swap(uint256 who, bool zeroIn, uint256 amount) external {
@@ -60,7 +61,7 @@ contract VolatilityFeeAmmInvariants is ConsumerTest {
         amount = _bound(amount, 0, (zeroIn ? weth : usdc).balanceOf(account));
         vm.prank(account);
         pool.swap(zeroIn ? weth : usdc, amount, 0, NEVER);
-        compareWithLast();
+        compareProduct();
     }
 
     function move(uint256 volatility) external {
@@ -78,6 +79,10 @@ contract VolatilityFeeAmmInvariants is ConsumerTest {
         vm.assertFalse(kPerShareFell);
     }
 
+    function invariant_comingAndGoingTakesNothingFromAShare() public view {
+        vm.assertFalse(aShareLostSome);
+    }
+
     function invariant_reservesAreThere() public view {
         vm.assertLe(pool.reserve0(), weth.balanceOf(address(pool)));
         vm.assertEq(pool.reserve1(), usdc.balanceOf(address(pool)));
@@ -90,9 +95,16 @@ contract VolatilityFeeAmmInvariants is ConsumerTest {
     }
 
     /// @dev Exact: no number is above 2^233.
-    function compareWithLast() private {
+    function compareProduct() private {
         (uint256 now0, uint256 now1, uint256 supply) = (pool.reserve0(), pool.reserve1(), pool.totalSupply());
         if (now0 * now1 * lastSupply * lastSupply < last0 * last1 * supply * supply) kPerShareFell = true;
         (last0, last1, lastSupply) = (now0, now1, supply);
+    }
+
+    /// @dev Whoever comes or goes leaves no less of either token for a share.
+    function compareEach() private {
+        (uint256 now0, uint256 now1, uint256 supply) = (pool.reserve0(), pool.reserve1(), pool.totalSupply());
+        if (now0 * lastSupply < last0 * supply || now1 * lastSupply < last1 * supply) aShareLostSome = true;
+        compareProduct();
     }
 }

@@ -8,17 +8,17 @@ import pytest
 
 from app.inference.network import forecast_from
 from app.store.database import Database
-from app.types import Prediction, PredictionId, Proof, Receipt, SignedTransaction, Status, SubmissionState
+from app.types import Prediction, PredictionId, Proof, Receipt, SignedTransaction, Status, TransactionState
 
 CHAIN_ID = 31337
-ACCEPTED = Receipt(succeeded=True, block_number=12, gas_used=585_466)
-REVERTED = Receipt(succeeded=False, block_number=13, gas_used=21_000)
+SENDER = "0x" + "aa" * 20
 FORECAST = forecast_from((0, 1, -1))
 Members = list[PredictionId]
 
 
-def signed(number: int = 1) -> SignedTransaction:
-    return SignedTransaction(CHAIN_ID, "0x" + "11" * 20, f"0x{number:064x}", bytes([number]) * 300)
+def signed(number: int = 1, nonce: int = 7) -> SignedTransaction:
+    raw = bytes([number]) * 300
+    return SignedTransaction(CHAIN_ID, "0x" + "11" * 20, SENDER, nonce, f"0x{number:064x}", raw, 20 + number, 2)
 
 
 @pytest.fixture
@@ -91,65 +91,68 @@ def test_proved_with__a_member_that_lost_its_lease_and_was_proved_alone__is_with
         assert store.predictions.proved_with(lost.id) == [lost.id]
 
 
+def hangs_on(database: Database, members: Members) -> list[str]:
+    with database.unit_of_work(write=False) as store:
+        found = store.submissions.of(members)
+    return [found[one].tx_hash for one in members if one in found]
+
+
 def test_record__shows_in_every_member(database: Database, joint: Members) -> None:
     assert record(database, joint, signed())
     assert statuses(database, joint) == [Status.SUBMITTED] * 3
-    with database.unit_of_work(write=False) as store:
-        assert {sent.tx_hash for sent in store.submissions.of(joint).values()} == {signed().tx_hash}
-        assert store.submissions.next_proved(0) is None
+    assert hangs_on(database, joint) == [signed().tx_hash] * 3
 
 
-def test_record__by_another_process_afterwards__is_refused_and_changes_nothing(
+def test_record__one_member_has_a_transaction_already__is_refused_and_changes_nothing(
     database: Database, joint: Members
 ) -> None:
-    record(database, joint, signed(1))
-    assert not record(database, joint, signed(2))
+    with database.unit_of_work() as store:
+        store.submissions.published_by_others(joint[1], CHAIN_ID, "0x" + "11" * 20, "0x" + "77" * 32, 5)
+    assert not record(database, joint, signed(1))
+    assert statuses(database, joint) == [Status.PROVED, Status.CONFIRMED, Status.PROVED]
     with database.unit_of_work(write=False) as store:
-        assert {sent.tx_hash for sent in store.submissions.of(joint).values()} == {signed(1).tx_hash}
+        assert store.submissions.sent(CHAIN_ID, SENDER) == []
+
+
+def test_window_ends__are_those_of_every_member(database: Database, joint: Members, window_end_ms: int) -> None:
+    record(database, joint, signed())
+    with database.unit_of_work(write=False) as store:
+        assert store.submissions.window_ends(signed().tx_hash) == [window_end_ms] * 3
+
+
+@pytest.mark.parametrize("mined", [1, 2], ids=["the first attempt", "the second"])
+def test_include__one_of_two_attempts__takes_every_member_along(database: Database, joint: Members, mined: int) -> None:
+    record(database, joint, signed(1))
+    with database.unit_of_work() as store:
+        store.submissions.replace(signed(1), signed(2), 6)
+        store.submissions.include(signed(mined), Receipt(True, 12, "0x" + "12" * 32, 585_466, signed(mined).tx_hash))
+    assert hangs_on(database, joint) == [signed(mined).tx_hash] * 3
 
 
 @pytest.mark.parametrize(
-    ("receipt", "state", "status"),
+    ("succeeded", "state", "status"),
     [
-        (ACCEPTED, SubmissionState.CONFIRMED, Status.CONFIRMED),
-        (REVERTED, SubmissionState.REVERTED, Status.SUBMITTED),
+        (True, TransactionState.CONFIRMED, Status.CONFIRMED),
+        (False, TransactionState.REVERTED, Status.SUBMITTED),
     ],
     ids=["accepted", "reverted"],
 )
-def test_confirm__settles_every_member(
-    database: Database, joint: Members, receipt: Receipt, state: SubmissionState, status: Status
+def test_settle__settles_every_member(
+    database: Database, joint: Members, succeeded: bool, state: TransactionState, status: Status
 ) -> None:
     record(database, joint, signed())
     with database.unit_of_work() as store:
-        store.submissions.confirm(signed().tx_hash, receipt)
+        store.submissions.settle(signed(), Receipt(succeeded, 12, "0x" + "12" * 32, 585_466, signed().tx_hash))
     with database.unit_of_work(write=False) as store:
-        sent = store.submissions.of(joint).values()
-        assert [(one.state, one.gas_used) for one in sent] == [(state, receipt.gas_used)] * 3
-        assert (store.submissions.unconfirmed(CHAIN_ID), store.submissions.next_proved(0)) == (None, None)
+        found = store.submissions.of(joint).values()
+        assert [(one.state, one.gas_used) for one in found] == [(state, 585_466)] * 3
     assert statuses(database, joint) == [status] * 3
 
 
 def test_forget__makes_every_member_ready_to_be_sent_anew(database: Database, joint: Members) -> None:
     record(database, joint, signed(1))
     with database.unit_of_work() as store:
-        store.submissions.forget(signed(1).tx_hash)
+        store.submissions.forget(signed(1))
     assert statuses(database, joint) == [Status.PROVED] * 3
-    with database.unit_of_work(write=False) as store:
-        assert store.submissions.of(joint) == {}
-        assert store.submissions.next_proved(0) in joint
+    assert hangs_on(database, joint) == []
     assert record(database, joint, signed(2))
-
-
-def test_forget__leaves_other_transactions(
-    database: Database, joint: Members, predict: Callable[..., Prediction], make_proof: Callable[..., Proof]
-) -> None:
-    alone = predict(1)
-    with database.unit_of_work() as store:
-        store.jobs.lease("me", 0, 1_000, 5)
-        store.jobs.finish(alone.id, "me", make_proof(), FORECAST, 77)
-    record(database, joint, signed(1))
-    record(database, [alone.id], signed(2))
-    with database.unit_of_work() as store:
-        store.submissions.forget(signed(1).tx_hash)
-        assert set(store.submissions.of([*joint, alone.id])) == {alone.id}
-    assert statuses(database, [alone.id]) == [Status.SUBMITTED]
