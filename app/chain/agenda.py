@@ -82,6 +82,7 @@ class Agenda:
     def _activation(self, model: ModelPlan) -> Iterator[Step]:
         state = self._state(model)
         if state is ModelState.ACTIVE:
+            self._warn_if_superseded(model)
             return
         if state is ModelState.FROZEN:
             raise ChainError(f"model {model.name} was frozen for good: release another")
@@ -91,6 +92,15 @@ class Agenda:
             log.warning("model %s can be activated from %s: deploy again then", model.name, iso(from_s * 1000))
             return
         yield self._registry_step("activate", model, 60_000 + 35_000 * len(model.feeds))
+
+    def _warn_if_superseded(self, model: ModelPlan) -> None:
+        model_id = bytes.fromhex(model.model_id)
+        if lost := [feed for feed in model.feeds if self._registry("modelOf", feed_id(feed)) != model_id]:
+            log.warning(
+                "another model speaks for %s by now: to go back to %s, release it under another name",
+                ", ".join(lost),
+                model.name,
+            )
 
     def _reservation(self, feed: str) -> Iterator[Step]:
         oracle = self._layout.oracle.address

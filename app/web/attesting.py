@@ -37,7 +37,7 @@ class _Strict(BaseModel):
 
 
 class WindowIn(_Strict):
-    feed: str = Field(min_length=1, max_length=64)
+    feed: str = Field(pattern="^[a-z0-9-]{1,64}$")
     window_end: str = Field(max_length=32, description="UTC minute, such as 2025-09-15T12:00:00Z")
     observation: list[Annotated[int, Field(ge=-(2**31), lt=2**31)]] = Field(min_length=INPUTS, max_length=INPUTS)
 

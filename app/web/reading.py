@@ -97,8 +97,9 @@ class Reader:
         if target and "attestations" in include:
             answers = store.attestations.of(found.id, target.oracle)
             parts["attestations"] = [AttestationOut.of(answer) for answer in answers]
-        if target and proved and "calldata" in include:
-            update = ready_update(store, found, target.oracle, target.reader.panel())
+        panel = _panel(target) if target and proved and "calldata" in include else None
+        if target and panel:
+            update = ready_update(store, found, target.oracle, panel)
             parts["calldata"] = "0x" + update.calldata.hex() if update else None
         return body.model_copy(update=parts)
 
@@ -190,11 +191,7 @@ class Reader:
             return venue, coarser(store.candles.between(venue, served.feed.symbol, start_ms, end_ms), step_s * 1000)
 
     def _chain(self, target: OracleTarget, feed: str) -> ChainOut:
-        pipeline = self._app.pipeline
-        try:
-            panel: Panel | None = target.reader.panel()
-        except ChainError:
-            panel = None
+        pipeline, panel = self._app.pipeline, _panel(target)
         return ChainOut(
             chain_id=target.oracle.chain_id,
             oracle=target.oracle.contract,
@@ -236,6 +233,14 @@ class Reader:
             gaps=[(iso(first), iso(after)) for first, after in store.candles.gaps(*week)],
             missing_minutes=max(CANDLES_NEEDED - store.candles.count(*week), 0),
         )
+
+
+def _panel(target: OracleTarget) -> Panel | None:
+    """Who may attest; none while the chain is away and nothing is known yet."""
+    try:
+        return target.reader.panel()
+    except ChainError:
+        return None
 
 
 def known_prediction(store: Store, prediction_id: str) -> Prediction:

@@ -88,7 +88,8 @@ def _feeds(router: APIRouter, application: Application, reader: Reader) -> None:
                 f"the newest forecast is {body.age_seconds:.0f} s old, the request allows {max_age:g} s",
                 retry_after_s=_until_next_tick(application),
             )
-        state = f"{found.id}|{found.status}|{body.onchain}|{sorted(parts)}|{len(body.attempts or ())}"
+        evidence = (len(body.attempts or ()), body.attestations, body.calldata)
+        state = f"{found.id}|{found.status}|{body.onchain}|{sorted(parts)}|{evidence}"
         response.headers["ETag"] = f'"{hashlib.sha256(state.encode()).hexdigest()[:24]}"'
         response.headers["Cache-Control"] = _cache_control(
             application, found, None if max_age is None else max_age - body.age_seconds

@@ -8,9 +8,10 @@ import {IVolatilityOracle} from "./interfaces/IVolatilityOracle.sol";
 /// @notice `answer` is the annualised volatility with 8 decimals: 36_000_000 is 36 % a year, a fraction of one and not a
 /// percentage. It is positive for whatever the oracle accepts, from 11 (e^-16) to about 298_095_798_704 (e^8).
 /// `roundId` and `answeredInRound` are the oracle's round, counted from one without gaps and without Chainlink's phases.
-/// `startedAt` and `updatedAt` are the end of the window that the model looked at, not the time of publication.
-/// @dev `updatedAt` may lie ahead of the chain's clock by up to the oracle's `maxSkew`: a reader that computes
-/// `block.timestamp - updatedAt` reverts for so long. The regime and its probability are not in this interface: read
+/// `startedAt` and `updatedAt` are the end of the window that the model looked at, not the later time of publication.
+/// Where the chain's clock was behind when it was published, they are the time of publication: readers that compute
+/// `block.timestamp - updatedAt` never meet a time that is still to come.
+/// @dev The regime and its probability are not in this interface: read
 /// the oracle for them. There is no owner and no state, so what a feed answers depends on the oracle alone.
 contract VolatilityFeed is AggregatorV3Interface {
     /// @dev From the oracle's 18 decimals to 8.
@@ -59,6 +60,7 @@ contract VolatilityFeed is AggregatorV3Interface {
     {
         // forge-lint: disable-next-line(unsafe-typecast) ten decimals less than a uint256
         answer = int256((forecast.volatility + SCALE / 2) / SCALE);
-        return (forecast.round, answer, forecast.windowEnd, forecast.windowEnd, forecast.round);
+        updatedAt = forecast.windowEnd < forecast.publishedAt ? forecast.windowEnd : forecast.publishedAt;
+        return (forecast.round, answer, updatedAt, updatedAt, forecast.round);
     }
 }

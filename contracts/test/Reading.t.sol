@@ -213,6 +213,7 @@ contract ReadingTest is AnyProofTest {
     }
 
     /// @notice The ring against a plain list, under any mixture of publishing and reserving.
+    /// forge-config: default.fuzz.runs = 48
     function testFuzz_rounds_areThoseOfAPlainList(uint256 seed, uint256 steps) public {
         steps = _bound(steps, 1, 40);
         for (uint256 i = 0; i < steps; ++i) {

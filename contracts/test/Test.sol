@@ -80,9 +80,11 @@ interface Vm {
     function parseJsonStringArray(string calldata json, string calldata key) external pure returns (string[] memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonUintArray(string calldata json, string calldata key) external pure returns (uint256[] memory);
+    function pauseGasMetering() external;
     function prank(address msgSender) external;
     function readFile(string calldata path) external view returns (string memory);
     function recordLogs() external;
+    function resumeGasMetering() external;
     function revertToState(uint256 snapshotId) external returns (bool);
     function roll(uint256 newHeight) external;
     function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);

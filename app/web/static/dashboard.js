@@ -17,7 +17,7 @@ const ONCHAIN_TROUBLE = [
   "would-revert", "reverted", "fees-too-high", "balance-too-low", "chain-unavailable", "wrong-chain",
 ];
 const STATE_KIND = {
-  proved: "good", confirmed: "good", submitted: "warn", sent: "warn", predicted: "warn", proving: "warn",
+  proved: "good", confirmed: "good", submitted: "warn", sent: "warn", included: "warn", predicted: "warn", proving: "warn",
   failed: "bad", reverted: "bad",
 };
 

@@ -14,6 +14,8 @@ library FreshPrice {
 
     /// @return The answer, in the feed's own decimals. A time ahead of the chain's clock counts as now.
     function read(AggregatorV3Interface feed, uint256 maxAge) internal view returns (uint256) {
+        // Round ids say nothing that updatedAt does not.
+        // slither-disable-next-line unused-return
         (, int256 answer,, uint256 updatedAt,) = feed.latestRoundData();
         if (block.timestamp > updatedAt && block.timestamp - updatedAt > maxAge) revert StalePrice(updatedAt, maxAge);
         if (answer <= 0) revert PriceNotPositive(answer);

@@ -63,6 +63,7 @@ def test_refusal__that_may_pass__says_when_to_ask_again(
         (lambda p: {**p, "windows": p["windows"] * 2}, "windows"),
         (lambda p: {**p, "input_commitment": "0x11"}, "input_commitment"),
         (lambda p: {**p, "more": 1}, "more"),
+        (lambda p: window(p, feed="btc\nusdt"), "windows.0.feed"),
         (lambda p: window(p, window_end="2025-09-15T12:00:30Z"), "window_end"),
         (lambda p: window(p, window_end="2025-09-15T12:00Z"), "window_end"),
         (lambda p: window(p, window_end="1757937600000"), "window_end"),

@@ -335,6 +335,18 @@ def test_second_model__waits_for_the_delay_and_is_then_activated(
     assert all(finding.holds for finding in look(chain, after, second(plan), build))
 
 
+def test_superseded_model__is_not_brought_back_and_a_warning_says_so(
+    chain: Chain, plan: DeploymentPlan, build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(chain, plan, build)
+    put(chain, second(plan), build)
+    sent = chain.sent()
+    with caplog.at_level(logging.WARNING):
+        put(chain, plan, build)
+    assert "another model speaks for btc-usdt-4h, eth-usdt-4h by now" in caplog.text
+    assert chain.sent() == sent
+
+
 def test_model_registered_with_other_keys__is_not_taken_for_the_same(
     chain: Chain, plan: DeploymentPlan, build: Build
 ) -> None:

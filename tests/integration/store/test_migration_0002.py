@@ -20,11 +20,14 @@ from app.types import (
     Proof,
     SignedTransaction,
     Status,
-    SubmissionState,
 )
 
 FORECAST = forecast_from((0, 1, -1))
 GIVEN_UP = "its proof of several windows was given up in a downgrade"
+
+
+def sent(number: int, sender: str = "0x" + "aa" * 20) -> SignedTransaction:
+    return SignedTransaction(31337, "0x" + "11" * 20, sender, 7, f"0x{number:064x}", b"raw", 20, 2)
 
 
 @pytest.fixture
@@ -95,15 +98,15 @@ def rows_of(connection: sa.Connection, table: str) -> int:
 
 
 def test_upgrade__of_a_filled_database__keeps_every_row(
-    first_schema: Database, filled: tuple[Prediction, Proof]
+    first_schema: Database, connection: sa.Connection, filled: tuple[Prediction, Proof]
 ) -> None:
     prediction, proof = filled
-    first_schema.upgrade()
+    first_schema.upgrade("0002")
+    assert connection.execute(sa.text("SELECT state FROM submissions")).scalars().all() == ["sent"]
     with first_schema.unit_of_work(write=False) as store:
         assert store.predictions.get(prediction.id) == prediction
         assert store.predictions.proof(prediction.id) == (proof, 77)
         assert store.predictions.proved_with(prediction.id) == [prediction.id]
-        assert store.submissions.of([prediction.id])[prediction.id].state is SubmissionState.SENT
         assert store.candles.count("binance", "BTC/USDT", 0, 120_000) == 1
         assert store.jobs.waiting() == 0
 
@@ -112,7 +115,7 @@ def test_upgrade__of_a_filled_database__an_old_job_has_waited_for_an_unknown_tim
     first_schema: Database, connection: sa.Connection, filled: tuple[Prediction, Proof]
 ) -> None:
     connection.execute(sa.text("UPDATE proof_jobs SET state = 'queued', attempts = 0"))
-    first_schema.upgrade()
+    first_schema.upgrade("0002")
     with first_schema.unit_of_work() as store:
         job = store.jobs.lease("me", 1_000_000, 1_000, 5)
     assert job is not None
@@ -122,7 +125,7 @@ def test_upgrade__of_a_filled_database__an_old_job_has_waited_for_an_unknown_tim
 def test_downgrade__of_an_upgraded_database__keeps_the_rows_of_the_first_schema(
     first_schema: Database, connection: sa.Connection, filled: tuple[Prediction, Proof]
 ) -> None:
-    first_schema.upgrade()
+    first_schema.upgrade("0002")
     first_schema.downgrade("0001")
     tables = ("candles", "predictions", "proof_jobs", "proofs", "submissions")
     assert [rows_of(connection, table) for table in tables] == [1] * 5
@@ -150,7 +153,7 @@ def joint(
                 Attempt(prediction.id, 1, AttemptOutcome.PROVED, None, "me", 2, None, 0.1, 0.2, 0.3, at_ms=5)
             )
             store.disagreements.add(Disagreement(prediction.id, prediction.feed, 5, "why", None), {"window": 1})
-        store.submissions.record(ids, SignedTransaction(31337, "0x" + "11" * 20, "0x" + "22" * 32, b"raw"), 9)
+        assert store.submissions.record(ids, sent(1), 9)
     return made
 
 
@@ -174,7 +177,7 @@ def test_downgrade__with_a_joint_proof__keeps_a_proof_of_one_window_and_its_tran
     with database.unit_of_work() as store:
         store.jobs.lease("me", 0, 1_000, 5)
         store.jobs.finish(alone.id, "me", make_proof(), FORECAST, 77)
-        store.submissions.record([alone.id], SignedTransaction(31337, "0x" + "11" * 20, "0x" + "33" * 32, b""), 9)
+        assert store.submissions.record([alone.id], sent(2, sender="0x" + "bb" * 20), 9)
     database.downgrade("0001")
     for table in ("proofs", "submissions"):
         assert connection.execute(sa.text(f"SELECT prediction_id FROM {table}")).scalars().all() == [alone.id]
