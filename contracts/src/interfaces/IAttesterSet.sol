@@ -48,7 +48,8 @@ interface IAttesterSet {
     function activate() external;
 
     /// @notice Remove a signer at once; refused when the others could no longer reach the threshold. A proposed set
-    /// that holds the signer is dropped with it, so that a leaked key cannot come back by itself. Owner only.
+    /// that holds the signer is dropped with it, so that a leaked key cannot come back by itself. Where no signer can
+    /// be spared, freezing the model in the registry stops the feed at once. Owner only.
     function remove(address signer) external;
 
     /// @notice Returns if at least `threshold` distinct attesters signed `digest`, and reverts saying why otherwise.

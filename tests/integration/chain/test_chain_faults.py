@@ -4,6 +4,7 @@ says so.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from app.chain.anvil import KEY
 from app.chain.registry import OracleReader
 from app.chain.rounds import Rounds
 from app.chain.rpc import Rpc
-from app.chain.sender import FeeCaps, Sender
+from app.chain.sender import FeeCaps, Fees, Sender
 from app.chain.updates import update_calldata
 from app.clock import Clock
 from app.inference.network import dequantise, forecast_from
@@ -112,10 +113,11 @@ def line_to(chain_url: str) -> Iterator[Line]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet: the second of two would wait for the first's acknowledgement
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = line.carry(requests.models.complexjson.loads(body)["method"], body)
+            answer = line.carry(json.loads(body)["method"], body)
             if answer is None:
                 self.close_connection = True
                 return
@@ -320,8 +322,7 @@ def test_transaction_below_the_base_fee__is_replaced_as_often_as_it_takes(
 ) -> None:
     only = stuck(chain, step := make_step(), sign)
     outcomes_until(step, SubmitOutcome.REPLACED)
-    chain.ask("anvil_setNextBlockBaseFeePerGas", hex(80 * GWEI))
-    chain.mine()  # leaves that one behind as well: it offers twice 30 gwei
+    chain.ask("anvil_setNextBlockBaseFeePerGas", hex(80 * GWEI))  # that one offers twice 30
     outcomes_until(step, SubmitOutcome.REPLACED)
     chain.mine()
     assert outcomes_until(step, SubmitOutcome.CONFIRMED)
@@ -376,15 +377,28 @@ def test_transaction_stuck_beyond_the_submission_limit__is_cancelled_and_the_nex
 
 
 def stuck(chain: Any, step: SubmitStep, sign: Sign, base_gwei: int = 30) -> Prediction:
-    """A window whose transaction was sent, and then a block made without it: the base fee had risen too far."""
+    """A window whose transaction waits in the chain's pool, for the base fee has risen beyond what it offers."""
     chain.ask("evm_setAutomine", False)
     only = sign(0)
     assert step.next() is SubmitOutcome.SENT
     chain.ask("anvil_setNextBlockBaseFeePerGas", hex(base_gwei * GWEI))
+    assert step.next() is SubmitOutcome.PENDING
+    return only
+
+
+def test_transaction_below_the_base_fee__that_the_chain_dropped__is_replaced(
+    chain: Any, make_step: Step, sign: Sign, settled: Callable[..., None], kept: Callable[[], Any]
+) -> None:
+    """Not taken back either until it offers more."""
+    only = stuck(chain, step := make_step(), sign)
+    ((_, _, before),) = kept()
     chain.mine()
     assert chain.published() == []
-    assert step.next() in (SubmitOutcome.PENDING, SubmitOutcome.REPLACED)
-    return only
+    assert chain.ask("eth_getTransactionByHash", before) is None
+    assert outcomes_until(step, SubmitOutcome.REPLACED)
+    chain.mine()
+    assert outcomes_until(step, SubmitOutcome.CONFIRMED)
+    settled(only)
 
 
 def test_reorg__before_it_counted_as_confirmed__the_update_is_sent_again(
@@ -525,8 +539,8 @@ def test_process_killed__goes_on_with_the_same_transaction(
             seen.append(ask(process))
     assert seen.count(SubmitOutcome.CONFIRMED) == 2
     settled(first, second)
-    assert [(row[0], row[2]) for row in kept()][0] == (nonce, tx_hash)
-    assert [row[0] for row in kept()] == [nonce, nonce + 1]
+    (first_nonce, _, first_hash), (second_nonce, _, _) = kept()
+    assert (first_nonce, first_hash, second_nonce) == (nonce, tx_hash, nonce + 1)
 
 
 def test_somebody_elses_transaction__took_the_place_of_ours__the_window_is_theirs(
@@ -544,9 +558,8 @@ def test_somebody_elses_transaction__took_the_place_of_ours__the_window_is_their
     calldata = update_calldata(windows[0].claim, windows[0].proof, signatures(windows[0].claim, chain.oracle))
     stranger = Account.from_secret(STRANGER_KEY, None, "submitter")
     chain.ask("anvil_setBalance", stranger.address, hex(10**18))
-    fees = Sender(Rpc([chain.url]), stranger, FeeCaps.of_gwei(100, 50))
-    signed = fees.sign(chain.oracle.contract, calldata, 800_000, 0, replace(fees.fees(), max_tip_wei=2 * GWEI + 1))
-    fees.send(signed.raw)
+    theirs = Sender(Rpc([chain.url]), stranger, FeeCaps.of_gwei(100, 50))
+    theirs.send(theirs.sign(chain.oracle.contract, calldata, 800_000, 0, Fees(50 * GWEI, 20 * GWEI)).raw)
     chain.mine()
     assert outcomes_until(step, SubmitOutcome.IDLE)
     settled(only, ours=False)

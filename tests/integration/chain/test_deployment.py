@@ -19,7 +19,7 @@ from app.chain.anvil import KEY, running_anvil
 from app.chain.attestation import feed_id
 from app.chain.build import Build, lay_out
 from app.chain.deploying import Terms, deploy, preview
-from app.chain.deployment import Deployment, DeploymentPlan, ModelPlan, Parameters, read_deployment
+from app.chain.deployment import Deployment, DeploymentPlan, ModelPlan, Parameters, read_deployment, require_deployment
 from app.chain.operations import Operator, Patience
 from app.chain.reading import ContractReader
 from app.chain.rpc import Rpc
@@ -29,8 +29,9 @@ from app.errors import BalanceTooLow, ChainError, Misconfigured, SimulationRever
 from app.inference.release import ReleasedModel
 from app.proving.pool import Limits, ProverPool
 from app.settings import Settings
-from app.steps.deployment import model_plan
-from app.types import Keys
+from app.steps.deployment import model_plan, served_plans
+from app.types import Keys, Prediction, iso
+from app.wiring import Application, open_rpc
 
 FEEDS = ("btc-usdt-4h", "eth-usdt-4h")
 STEPS = 10
@@ -227,6 +228,17 @@ def test_status__of_another_build__says_so(chain: Chain, plan: DeploymentPlan, b
     other = replace(plan, parameters=replace(plan.parameters, max_skew=31))
     differing = {finding.subject for finding in look(chain, made, other, build) if not finding.holds}
     assert differing == {"VolatilityOracle", *(f"VolatilityFeed {feed}" for feed in FEEDS)}
+
+
+def test_status__after_an_update__shows_the_newest_round(app: Application, confirmed: Prediction, build: Build) -> None:
+    rpc = open_rpc(app.settings)
+    deployment = require_deployment(app.settings.deployments, rpc.chain_id)
+    plan = DeploymentPlan(deployment.parameters, served_plans(app.pipeline.feeds), tuple(deployment.feeds))
+    findings = examine(rpc, deployment, plan, lay_out(build, plan, rpc.chain_id))
+    assert all(finding.holds for finding in findings), findings
+    newest = next(finding.detail for finding in findings if finding.subject == confirmed.feed)
+    assert f"round 1, window to {iso(confirmed.window_end_ms)}" in newest
+    assert f"volatility {confirmed.vol_annualised:.1%}" in newest
 
 
 def test_status__of_a_frozen_model__says_so(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -345,10 +346,10 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     def sleep(seconds: float) -> None:
         now["monotonic_s"] += seconds
 
+    clock = SimpleNamespace(monotonic=lambda: now["monotonic_s"], sleep=sleep)
     for module in ("submit", "settle"):
         monkeypatch.setattr(f"app.steps.{module}.wall_ms", lambda: int(now["wall_ms"]))
-        monkeypatch.setattr(f"app.steps.{module}.time.monotonic", lambda: now["monotonic_s"])
-    monkeypatch.setattr("app.steps.settle.time.sleep", sleep)
+        monkeypatch.setattr(f"app.steps.{module}.time", clock)
     return now
 
 
@@ -379,17 +380,38 @@ def attested(
 
     def make(minute: int = 0, feed: str = FEED, signers: Sequence[str] = SIGNERS[:2]) -> Prediction:
         made = predict(feed=feed, window_end_ms=window_end_ms + minute * MINUTE_MS)
-        signatures = [AttesterSignature(signer, b"\1" * 32, b"\2" * 32) for signer in signers]
-        answers = [
-            Attestation(made.id, one.signer, AttestationOutcome.SIGNED, one, None, at_ms=5) for one in signatures
-        ]
         with sqlite_database.unit_of_work() as store:
             job = store.jobs.lease("me", 0, 1_000, 5)
             assert job is not None
             assert store.jobs.finish(made.id, "me", make_proof(), forecast_from((0, 1, -1)), 77)
-            store.attestations.record(answers, ORACLE)
+            store.attestations.record([_signed_by(signer, made) for signer in signers], ORACLE)
             found = store.predictions.get(made.id)
         assert found is not None
         return found
 
     return make
+
+
+@pytest.fixture
+def make_joint(
+    sqlite_database: Database, predict: Callable[..., Prediction], make_proof: Callable[..., Proof]
+) -> Callable[[], list[Prediction]]:
+    """Two feeds' windows of one proof with three places, signed for."""
+
+    def make() -> list[Prediction]:
+        made = [predict(feed=feed) for feed in (FEED, "eth-usdt-4h")]
+        members = (*(one.id for one in made), None)
+        with sqlite_database.unit_of_work() as store:
+            store.jobs.lease_together("me", 0, 1_000, made[0].model_id, least=2, most=3)
+            for slot, one in enumerate(made):
+                proof = make_proof(instances=(-1, 0, 1) * 3, members=members, slot=slot)
+                assert store.jobs.finish(one.id, "me", proof, forecast_from((0, 1, -1)), 77)
+                store.attestations.record([_signed_by(signer, one) for signer in SIGNERS[:2]], ORACLE)
+            return [found for found in (store.predictions.get(one.id) for one in made) if found]
+
+    return make
+
+
+def _signed_by(signer: str, prediction: Prediction) -> Attestation:
+    signature = AttesterSignature(signer, b"\1" * 32, b"\2" * 32)
+    return Attestation(prediction.id, signer, AttestationOutcome.SIGNED, signature, None, at_ms=5)

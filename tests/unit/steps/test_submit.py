@@ -1,117 +1,41 @@
+"""What is published and when: the ladder of decisions on a real store, with a small chain."""
+
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.clock import Clock
-from app.errors import ChainError, ChainUnavailable, Misconfigured, SimulationReverted, TransactionFailed
-from app.inference.network import forecast_from
+from app.chain.rounds import Publication, Round
+from app.chain.sender import Fees
+from app.errors import (
+    BalanceTooLow,
+    ChainError,
+    ChainUnavailable,
+    FeesTooHigh,
+    Misconfigured,
+    SimulationReverted,
+    StoreUnavailable,
+)
 from app.metrics import Metrics
-from app.steps.submit import ChainTarget, SubmitOutcome, SubmitStep
+from app.steps.publishing import OracleTarget, SubmitOutcome
+from app.steps.submit import SubmitStep
+from app.steps.update import ready_update
 from app.store.database import Database
-from app.types import MINUTE_MS, Prediction, Proof, Receipt, SignedTransaction, Status, Submission
+from app.types import MINUTE_MS, Prediction, Regime, SignedTransaction, Status, TransactionState
 
-VERIFIER, BATCH_VERIFIER = "0x" + "11" * 20, "0x" + "22" * 20
-ACCEPTED = Receipt(succeeded=True, block_number=12, gas_used=345_678)
-REVERTED = Receipt(succeeded=False, block_number=13, gas_used=600_000)
-Proved = Callable[..., Prediction]
-
-
-@dataclass
-class ScriptedChain:
-    """A chain that does what it is told; the real one has tests against anvil."""
-
-    chain_id: int = 31337
-    calls: list[str] = field(default_factory=list)
-    sent: list[bytes] = field(default_factory=list)
-    receipts: list[Receipt | None] = field(default_factory=list)
-    simulate_error: ChainError | None = None
-    send_error: ChainError | None = None
-    receipt_error: ChainError | None = None
-    before_send: Callable[[], object] = lambda: None
-
-    def simulate(self, verifier: str, proof: Proof) -> None:
-        self._called("simulate", self.simulate_error)
-
-    def sign(self, verifier: str, proof: Proof) -> SignedTransaction:
-        self._called("sign", None)
-        number = self.calls.count("sign")
-        return SignedTransaction(self.chain_id, verifier, f"0x{number:064x}", bytes([number]) + proof.proof)
-
-    def send(self, raw: bytes) -> None:
-        self.before_send()
-        self._called("send", self.send_error)
-        self.sent.append(raw)
-
-    def receipt(self, tx_hash: str) -> Receipt | None:
-        self._called("receipt", self.receipt_error)
-        return self.receipts.pop(0) if self.receipts else None
-
-    def _called(self, name: str, error: ChainError | None) -> None:
-        self.calls.append(name)
-        if error is not None:
-            raise error
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.steps.submit._RECEIPT_LAG_S", 0.05)
-    monkeypatch.setattr("app.steps.submit._LOOK_EVERY_S", 0.001)
+FEED, OTHER = "btc-usdt-4h", "eth-usdt-4h"
+THEIRS = "0x" + "77" * 32
+Attested = Callable[..., Prediction]
+MakeSubmit = Callable[..., SubmitStep]
 
 
 @pytest.fixture
-def chain() -> ScriptedChain:
-    return ScriptedChain()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-def make_step(
-    sqlite_database: Database, metrics: Metrics, chain: ScriptedChain, window_end_ms: int
-) -> Callable[[int], SubmitStep]:
-    """A submitting step at so many milliseconds after the window's end."""
-
-    def make(after_ms: int = 2_000) -> SubmitStep:
-        clock = Clock(market_start_ms=window_end_ms + after_ms, speed=0)
-        target: Any = ChainTarget(chain=chain, verifier=VERIFIER)  # type: ignore[arg-type]
-        return SubmitStep(sqlite_database, clock, metrics, target)
-
-    return make
-
-
-@pytest.fixture
-def step(make_step: Callable[..., SubmitStep]) -> SubmitStep:
-    return make_step()
-
-
-@pytest.fixture
-def proved(
-    sqlite_database: Database,
-    make_prediction: Callable[..., Prediction],
-    make_proof: Callable[..., Proof],
-    window_end_ms: int,
-) -> Proved:
-    def prove(minute: int = 0) -> Prediction:
-        made = make_prediction(window_end_ms=window_end_ms + minute * MINUTE_MS)
-        with sqlite_database.unit_of_work() as store:
-            store.predictions.add(made)
-            store.jobs.lease("me", 0, 1_000, 5)
-            assert store.jobs.finish(made.id, "me", make_proof(), forecast_from((0, 1, -1)), 77)
-        return made
-
-    return prove
-
-
-def unconfirmed(database: Database) -> Submission | None:
-    with database.unit_of_work(write=False) as store:
-        return store.submissions.unconfirmed(31337)
+def step(make_submit: MakeSubmit) -> SubmitStep:
+    return make_submit()
 
 
 def status(database: Database, prediction: Prediction) -> Status:
@@ -121,267 +45,370 @@ def status(database: Database, prediction: Prediction) -> Status:
     return found.status
 
 
-def test_next__no_chain__says_so(sqlite_database: Database, metrics: Metrics, proved: Proved) -> None:
-    proved()
-    assert SubmitStep(sqlite_database, Clock(), metrics, None).next() is SubmitOutcome.NO_CHAIN
+def stored(database: Database, chain: Any) -> list[SignedTransaction]:
+    with database.unit_of_work(write=False) as store:
+        return [one.signed for one in store.submissions.sent(31337, chain.address)]
 
 
-def test_next__nothing_proved__is_idle(step: SubmitStep, chain: ScriptedChain) -> None:
-    assert (step.next(), chain.calls) == (SubmitOutcome.IDLE, [])
+def round_of(prediction: Prediction, minutes_before: int = 0, regime: Regime | None = None) -> Round:
+    end_ms = prediction.window_end_ms - minutes_before * MINUTE_MS
+    return Round(1, end_ms, regime or prediction.regime, prediction.vol_annualised)
 
 
-def test_next__a_proof_waits__is_simulated_signed_and_sent(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved
+def counted(metrics: Metrics, outcome: SubmitOutcome) -> float | None:
+    return metrics.registry.get_sample_value("veriregime_submissions_total", {"outcome": outcome})
+
+
+def test_next__no_chain__says_so(make_submit: MakeSubmit, attested: Attested) -> None:
+    attested()
+    assert make_submit(target=None).next() is SubmitOutcome.NO_CHAIN
+
+
+def test_next__no_account__leaves_sending_to_others(
+    make_submit: MakeSubmit, attested: Attested, target: OracleTarget, chain: Any
 ) -> None:
-    proved()
-    assert (step.next(), chain.calls) == (SubmitOutcome.SENT, ["simulate", "sign", "send"])
-
-
-def test_next__a_proof_waits__is_stored_before_it_is_sent(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
-) -> None:
-    made = proved()
-    seen: list[Submission | None] = []
-    chain.before_send = lambda: seen.append(unconfirmed(sqlite_database))
-    step.next()
-    assert [(one.prediction_id, one.raw) for one in seen if one] == [(made.id, chain.sent[0])]
-
-
-def test_next__another_process_was_first__sends_nothing(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
-) -> None:
-    made, sign = proved(), chain.sign
-
-    def sign_too_late(verifier: str, proof: Proof) -> SignedTransaction:
-        with sqlite_database.unit_of_work() as store:
-            assert store.submissions.record(
-                [made.id], SignedTransaction(chain.chain_id, verifier, "0x" + "ab" * 32, b""), 1
-            )
-        return sign(verifier, proof)
-
-    chain.sign = sign_too_late  # type: ignore[method-assign]
-    assert step.next() is SubmitOutcome.TAKEN
+    attested()
+    assert make_submit(target=replace(target, sender=None)).next() is SubmitOutcome.NO_ACCOUNT
     assert chain.sent == []
 
 
-def test_next__several_proofs_wait__sends_the_newest(
-    make_step: Callable[..., SubmitStep], proved: Proved, sqlite_database: Database
+@pytest.mark.parametrize("signers", [0, 1])
+def test_next__too_few_signatures__is_idle(step: SubmitStep, attested: Attested, chain: Any, signers: int) -> None:
+    attested(signers=["0x" + "01" * 20][:signers])
+    assert (step.next(), chain.signed) == (SubmitOutcome.IDLE, [])
+
+
+def test_next__signed_by_somebody_who_was_removed_since__is_idle(
+    step: SubmitStep, attested: Attested, chain: Any, oracle_reader: Any
 ) -> None:
-    older, newer = proved(0), proved(1)
-    make_step(after_ms=2 * MINUTE_MS).next()
+    attested()
+    oracle_reader.signers = oracle_reader.signers[1:]
+    assert (step.next(), chain.signed) == (SubmitOutcome.IDLE, [])
+
+
+def test_next__signed_and_due__sends_its_update_to_the_oracle(
+    step: SubmitStep, attested: Attested, chain: Any, rounds: Any, target: OracleTarget, sqlite_database: Database
+) -> None:
+    made = attested()
+    assert step.next() is SubmitOutcome.SENT
+    with sqlite_database.unit_of_work(write=False) as store:
+        update = ready_update(store, made, target.oracle, target.reader.panel())
+    assert update is not None
+    assert rounds.simulated == [(update.calldata, update.gas, chain.address)]
+    (sent,) = chain.sent
+    assert (sent.contract, sent.raw.partition(b":")[2]) == (target.oracle.contract, update.calldata)
+    assert status(sqlite_database, made) is Status.SUBMITTED
+    assert step.last is not None
+    assert step.last.detail == "btc-usdt-4h at 2025-09-15T12:00:00Z: the feed's first round"
+
+
+def test_next__the_ladder__is_in_its_order(step: SubmitStep, attested: Attested, chain: Any, rounds: Any) -> None:
+    attested()
+    rounds.simulate = lambda *_: chain.calls.append("simulate")
+    step.next()
+    assert chain.calls[-5:] == ["simulate", "fees", "require_funds", "sign", "send"]
+
+
+def test_next__what_is_sent__was_stored_before(
+    step: SubmitStep, attested: Attested, chain: Any, sqlite_database: Database
+) -> None:
+    made = attested()
+    seen: list[tuple[list[SignedTransaction], Status]] = []
+    chain.before_send = lambda: seen.append((stored(sqlite_database, chain), status(sqlite_database, made)))
+    step.next()
+    assert seen == [(chain.sent, Status.SUBMITTED)]
+
+
+def test_next__killed_before_sending__sends_the_stored_bytes_after_a_restart(
+    make_submit: MakeSubmit, attested: Attested, chain: Any
+) -> None:
+    attested()
+    chain.troubles["send"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        make_submit().next()
+    chain.troubles.clear()
+    assert make_submit().next() is SubmitOutcome.PENDING
+    assert (chain.sent, len(chain.signed)) == (chain.signed, 1)
+
+
+def test_next__another_process_was_first__sends_nothing(
+    step: SubmitStep, attested: Attested, chain: Any, sqlite_database: Database
+) -> None:
+    made, sign = attested(), chain.sign
+
+    def sign_too_late(*terms: Any) -> SignedTransaction:
+        signed: SignedTransaction = sign(*terms)
+        with sqlite_database.unit_of_work() as store:
+            assert store.submissions.record([made.id], replace(signed, tx_hash=THEIRS, sender="0x" + "bb" * 20), 1)
+        return signed
+
+    chain.sign = sign_too_late
+    assert (step.next(), chain.sent) == (SubmitOutcome.TAKEN, [])
+
+
+def test_next__several_feeds__are_published_one_after_another_newest_window_first(
+    make_submit: MakeSubmit, attested: Attested, chain: Any, sqlite_database: Database
+) -> None:
+    older, newer = attested(0, feed=OTHER), attested(1)
+    step = make_submit(after_ms=2 * MINUTE_MS, confirmations=3)
+    assert (step.next(), status(sqlite_database, newer)) == (SubmitOutcome.SENT, Status.SUBMITTED)
+    chain.mine(chain.sent[0])
+    assert [step.next(), step.next()] == [SubmitOutcome.INCLUDED, SubmitOutcome.SENT]
+    assert status(sqlite_database, older) is Status.SUBMITTED
+    assert [one.nonce for one in chain.sent] == [5, 6]
+
+
+def test_next__of_one_feed__only_the_newest_signed_window_is_sent(
+    make_submit: MakeSubmit, attested: Attested, sqlite_database: Database
+) -> None:
+    older, newer = attested(0), attested(1)
+    step = make_submit(after_ms=2 * MINUTE_MS)
+    step.next()
     assert (status(sqlite_database, older), status(sqlite_database, newer)) == (Status.PROVED, Status.SUBMITTED)
 
 
 @pytest.mark.parametrize(
-    ("after_ms", "outcome"), [(10 * MINUTE_MS - 1, SubmitOutcome.SENT), (10 * MINUTE_MS, SubmitOutcome.IDLE)]
+    ("after_ms", "outcome"),
+    [(15 * MINUTE_MS - 15_001, SubmitOutcome.SENT), (15 * MINUTE_MS - 15_000, SubmitOutcome.IDLE)],
 )
-def test_next__proof_of_a_window_ten_minutes_old__is_no_longer_sent(
-    make_step: Callable[..., SubmitStep], proved: Proved, after_ms: int, outcome: SubmitOutcome
+def test_next__about_to_be_too_old_for_the_oracle__is_no_longer_sent(
+    make_submit: MakeSubmit, attested: Attested, after_ms: int, outcome: SubmitOutcome
 ) -> None:
-    proved()
-    assert make_step(after_ms).next() is outcome
+    attested()
+    assert make_submit(after_ms).next() is outcome
 
 
-def test_next__chain_would_refuse__stores_and_sends_nothing(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
+def test_next__nothing_new_in_it__is_not_due_said_once(
+    step: SubmitStep, attested: Attested, rounds: Any, chain: Any
 ) -> None:
-    made = proved()
-    chain.simulate_error = SimulationReverted()
-    assert (step.next(), chain.calls) == (SubmitOutcome.WOULD_REVERT, ["simulate"])
-    assert (status(sqlite_database, made), unconfirmed(sqlite_database)) == (Status.PROVED, None)
+    rounds.rounds[FEED] = round_of(attested(), minutes_before=1)
+    assert [step.next(), step.next()] == [SubmitOutcome.NOT_DUE, SubmitOutcome.IDLE]
+    assert (rounds.simulated, chain.signed) == ([], [])
 
 
-def test_next__chain_away_at_simulation__stores_nothing(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
+@pytest.mark.parametrize(
+    ("minutes_before", "regime", "reason"),
+    [(1, Regime.LOW, "the regime is high after low"), (60, None, "the newest round is 3600 s older")],
+)
+def test_next__policy_asks_for_it__is_sent_with_the_reason(
+    step: SubmitStep, attested: Attested, rounds: Any, minutes_before: int, regime: Regime | None, reason: str
 ) -> None:
-    proved()
-    chain.simulate_error = ChainUnavailable()
-    assert (step.next(), unconfirmed(sqlite_database)) == (SubmitOutcome.CHAIN_UNAVAILABLE, None)
-
-
-def test_next__chain_away_at_sending__keeps_the_stored_transaction(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
-) -> None:
-    made = proved()
-    chain.send_error = ChainUnavailable()
-    assert step.next() is SubmitOutcome.CHAIN_UNAVAILABLE
-    kept = unconfirmed(sqlite_database)
-    assert kept is not None
-    assert kept.prediction_id == made.id
-
-
-def test_next__after_a_sending_that_failed__sends_the_same_bytes(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
-) -> None:
-    proved()
-    chain.send_error = ChainUnavailable()
-    step.next()
-    kept = unconfirmed(sqlite_database)
-    chain.send_error = None
-    assert step.next() is SubmitOutcome.PENDING
-    assert kept is not None
-    assert (chain.sent, chain.calls.count("sign")) == ([kept.raw], 1)
-
-
-def test_next__sent_but_not_in_a_block__is_pending(step: SubmitStep, proved: Proved) -> None:
-    proved()
-    assert [step.next(), step.next()] == [SubmitOutcome.SENT, SubmitOutcome.PENDING]
-
-
-def test_next__one_transaction_open__sends_no_other(
-    make_step: Callable[..., SubmitStep], chain: ScriptedChain, proved: Proved
-) -> None:
-    proved(0)
-    step = make_step(after_ms=2 * MINUTE_MS)
-    step.next()
-    proved(1)
-    step.next()
-    assert chain.calls.count("sign") == 1
-
-
-def test_next__accepted__is_confirmed_and_its_gas_told(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database, metrics: Metrics
-) -> None:
-    made = proved()
-    step.next()
-    chain.receipts = [ACCEPTED]
-    assert (step.next(), status(sqlite_database, made)) == (SubmitOutcome.CONFIRMED, Status.CONFIRMED)
-    assert metrics.registry.get_sample_value("veriregime_verify_gas") == 345_678
-
-
-def test_next__after_a_confirmation__is_idle(step: SubmitStep, chain: ScriptedChain, proved: Proved) -> None:
-    proved()
-    step.next()
-    chain.receipts = [ACCEPTED]
-    step.next()
-    assert step.next() is SubmitOutcome.IDLE
-
-
-def test_next__reverted__says_so_and_does_not_try_again(step: SubmitStep, chain: ScriptedChain, proved: Proved) -> None:
-    proved()
-    step.next()
-    chain.receipts = [REVERTED]
-    assert [step.next(), step.next()] == [SubmitOutcome.REVERTED, SubmitOutcome.IDLE]
-
-
-def test_next__chain_will_never_take_it__is_forgotten(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
-) -> None:
-    made = proved()
-    step.next()
-    chain.send_error = TransactionFailed("nonce too low")
-    assert step.next() is SubmitOutcome.FORGOTTEN
-    assert (status(sqlite_database, made), unconfirmed(sqlite_database)) == (Status.PROVED, None)
-
-
-def test_next__after_a_forgotten_transaction__signs_and_sends_anew(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved
-) -> None:
-    proved()
-    step.next()
-    chain.send_error = TransactionFailed("nonce too low")
-    step.next()
-    chain.send_error = None
+    rounds.rounds[FEED] = round_of(attested(), minutes_before, regime)
     assert step.next() is SubmitOutcome.SENT
-    assert chain.sent[0] != chain.sent[1]
+    assert step.last is not None
+    assert step.last.detail.endswith(reason)
 
 
-def test_next__mined_between_two_questions__is_not_forgotten(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved
+def test_next__the_oracle_has_a_later_window__is_superseded(
+    step: SubmitStep, attested: Attested, rounds: Any, sqlite_database: Database
 ) -> None:
-    proved()
-    step.next()
-    chain.send_error = TransactionFailed("nonce too low")
-    chain.receipts = [None, ACCEPTED, ACCEPTED]
-    assert [step.next(), step.next()] == [SubmitOutcome.PENDING, SubmitOutcome.CONFIRMED]
+    made = attested()
+    rounds.rounds[FEED] = round_of(made, minutes_before=-1)
+    assert [step.next(), step.next()] == [SubmitOutcome.SUPERSEDED, SubmitOutcome.IDLE]
+    assert status(sqlite_database, made) is Status.PROVED
 
 
-def test_next__mined_but_its_receipt_shows_late__is_not_forgotten(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved
+def test_next__somebody_else_published_it__is_confirmed_as_theirs(
+    step: SubmitStep, attested: Attested, rounds: Any, chain: Any, sqlite_database: Database
 ) -> None:
-    proved()
-    step.next()
-    chain.send_error = TransactionFailed("nonce too low")
-    chain.receipts = [None, None, None, None, ACCEPTED, ACCEPTED]
-    assert [step.next(), step.next()] == [SubmitOutcome.PENDING, SubmitOutcome.CONFIRMED]
-
-
-def test_next__chain_away_when_asked_for_the_receipt__keeps_the_transaction_open(
-    step: SubmitStep, chain: ScriptedChain, proved: Proved, sqlite_database: Database
-) -> None:
-    proved()
-    step.next()
-    chain.receipt_error = ChainUnavailable()
-    assert step.next() is SubmitOutcome.CHAIN_UNAVAILABLE
-    assert unconfirmed(sqlite_database) is not None
-
-
-def test_next__every_end__is_counted(step: SubmitStep, chain: ScriptedChain, proved: Proved, metrics: Metrics) -> None:
-    step.next()
-    proved()
-    chain.simulate_error = SimulationReverted()
-    step.next()
-    chain.simulate_error = None
-    step.next()
-    counted = {
-        outcome: metrics.registry.get_sample_value("veriregime_submissions_total", {"outcome": outcome})
-        for outcome in ("idle", "would-revert", "sent", "pending")
-    }
-    assert counted == {"idle": 1, "would-revert": 1, "sent": 1, "pending": None}
-
-
-@pytest.fixture
-def joint(
-    sqlite_database: Database, make_prediction: Callable[..., Prediction], make_proof: Callable[..., Proof]
-) -> list[Prediction]:
-    """Two predictions of one proof."""
-    made = [make_prediction(feed=feed) for feed in ("btc-usdt-4h", "eth-usdt-4h")]
-    members = (*(prediction.id for prediction in made), None)
-    with sqlite_database.unit_of_work() as store:
-        for prediction in made:
-            store.predictions.add(prediction)
-        store.jobs.lease_together("me", 0, 1_000, made[0].model_id, least=2, most=3)
-        for slot, prediction in enumerate(made):
-            proof = make_proof(instances=tuple(range(9)), members=members, slot=slot)
-            assert store.jobs.finish(prediction.id, "me", proof, forecast_from((0, 1, -1)), 77)
-    return made
-
-
-def test_next__a_joint_proof__goes_once_to_the_verifier_of_such_proofs(
-    step: SubmitStep, chain: ScriptedChain, joint: list[Prediction], sqlite_database: Database
-) -> None:
-    step.target = replace(step.target, batch_verifier=BATCH_VERIFIER) if step.target else None
-    assert step.next() is SubmitOutcome.SENT
+    made = attested()
+    rounds.rounds[FEED] = round_of(made)
+    rounds.published[made.window_end_ms] = Publication(THEIRS, 90)
+    assert step.next() is SubmitOutcome.PUBLISHED_BY_OTHERS
     with sqlite_database.unit_of_work(write=False) as store:
-        sent = store.submissions.of([prediction.id for prediction in joint])
-    assert {(one.contract, one.raw) for one in sent.values()} == {(BATCH_VERIFIER, chain.sent[0])}
-    assert [status(sqlite_database, prediction) for prediction in joint] == [Status.SUBMITTED] * 2
+        found = store.submissions.of([made.id])[made.id]
+    assert (found.tx_hash, found.ours, found.block_number) == (THEIRS, False, 90)
+    assert (status(sqlite_database, made), chain.sent) == (Status.CONFIRMED, [])
 
 
-def test_next__a_joint_proof_accepted__confirms_both_and_is_idle_then(
-    step: SubmitStep, chain: ScriptedChain, joint: list[Prediction], sqlite_database: Database
+def test_next__its_publication_does_not_show_yet__is_looked_for_again_later(
+    step: SubmitStep, attested: Attested, rounds: Any, times: dict[str, float]
 ) -> None:
-    step.target = replace(step.target, batch_verifier=BATCH_VERIFIER) if step.target else None
-    step.next()
-    chain.receipts = [ACCEPTED]
-    assert [step.next(), step.next()] == [SubmitOutcome.CONFIRMED, SubmitOutcome.IDLE]
-    assert [status(sqlite_database, prediction) for prediction in joint] == [Status.CONFIRMED] * 2
-    assert chain.calls.count("sign") == 1
+    made = attested()
+    rounds.rounds[FEED] = round_of(made)
+    assert [step.next(), step.next()] == [SubmitOutcome.SUPERSEDED, SubmitOutcome.IDLE]
+    rounds.published[made.window_end_ms] = Publication(THEIRS, 90)
+    times["monotonic_s"] += 15
+    assert step.next() is SubmitOutcome.PUBLISHED_BY_OTHERS
 
 
-def test_next__a_joint_proof_lost_on_the_way__is_sent_anew_for_both(
-    step: SubmitStep, chain: ScriptedChain, joint: list[Prediction], sqlite_database: Database
+@pytest.mark.parametrize(
+    ("place", "error", "outcome"),
+    [
+        ("simulate", SimulationReverted("WindowNotIncreasing"), SubmitOutcome.WOULD_REVERT),
+        ("fees", FeesTooHigh("too dear"), SubmitOutcome.FEES_TOO_HIGH),
+        ("require_funds", BalanceTooLow("poor"), SubmitOutcome.BALANCE_TOO_LOW),
+        ("fees", ChainUnavailable("away"), SubmitOutcome.CHAIN_UNAVAILABLE),
+        ("fees", ChainError("refused"), SubmitOutcome.CHAIN_UNAVAILABLE),
+        ("fees", Misconfigured("of chain 1"), SubmitOutcome.WRONG_CHAIN),
+    ],
+)
+def test_next__refused_on_the_way__stores_nothing_says_why_and_tries_again_later(
+    step: SubmitStep,
+    attested: Attested,
+    chain: Any,
+    rounds: Any,
+    metrics: Metrics,
+    sqlite_database: Database,
+    times: dict[str, float],
+    place: str,
+    error: Exception,
+    outcome: SubmitOutcome,
 ) -> None:
-    step.target = replace(step.target, batch_verifier=BATCH_VERIFIER) if step.target else None
-    step.next()
-    chain.send_error = TransactionFailed("nonce too low")
-    outcomes = [step.next()]
-    chain.send_error = None
-    assert [*outcomes, step.next()] == [SubmitOutcome.FORGOTTEN, SubmitOutcome.SENT]
-    assert [status(sqlite_database, prediction) for prediction in joint] == [Status.SUBMITTED] * 2
+    made = attested()
+    rounds.refuses = error if place == "simulate" else None
+    chain.troubles = {} if place == "simulate" else {place: error}
+    assert [step.next(), step.next()] == [outcome, SubmitOutcome.IDLE]
+    assert (step.last.outcome, step.last.detail) == (outcome, str(error)) if step.last else False
+    assert (chain.signed, status(sqlite_database, made), counted(metrics, outcome)) == ([], Status.PROVED, 1)
+    rounds.refuses, chain.troubles = None, {}
+    times["monotonic_s"] += 15
+    assert step.next() is SubmitOutcome.SENT
 
 
-@pytest.mark.usefixtures("joint")
-def test_next__a_joint_proof_without_a_verifier_for_it__says_what_to_set(step: SubmitStep) -> None:
-    with pytest.raises(Misconfigured, match="VERIREGIME_BATCH_VERIFIER_ADDRESS"):
+def test_next__refused_again_for_the_same_reason__is_logged_once(
+    step: SubmitStep, attested: Attested, rounds: Any, times: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    attested()
+    for reason in ("paused", "paused", "too old"):
+        rounds.refuses = SimulationReverted(reason)
         step.next()
+        times["monotonic_s"] += 15
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told == ["would-revert: paused", "would-revert: too old"]
+
+
+def test_next__one_feed_refused__the_other_is_sent_next(
+    make_submit: MakeSubmit, attested: Attested, rounds: Any, chain: Any, sqlite_database: Database
+) -> None:
+    refused, fine = attested(1), attested(0, feed=OTHER)
+    step = make_submit(after_ms=2 * MINUTE_MS)
+    rounds.refuses = SimulationReverted("no")
+    assert step.next() is SubmitOutcome.WOULD_REVERT
+    rounds.refuses = None
+    assert step.next() is SubmitOutcome.SENT
+    assert (status(sqlite_database, refused), status(sqlite_database, fine)) == (Status.PROVED, Status.SUBMITTED)
+
+
+def test_next__the_node_does_not_take_it__keeps_what_was_stored(
+    step: SubmitStep, attested: Attested, chain: Any, sqlite_database: Database
+) -> None:
+    attested()
+    chain.troubles["send"] = ChainUnavailable("away")
+    assert step.next() is SubmitOutcome.CHAIN_UNAVAILABLE
+    assert stored(sqlite_database, chain) == chain.signed
+
+
+def test_next__dry_run__does_all_but_sign_store_and_send_and_says_it_once(
+    make_submit: MakeSubmit, attested: Attested, chain: Any, rounds: Any, sqlite_database: Database
+) -> None:
+    made = attested()
+    step = make_submit(dry_run=True)
+    assert [step.next(), step.next()] == [SubmitOutcome.DRY_RUN, SubmitOutcome.IDLE]
+    assert (len(rounds.simulated), chain.signed, chain.sent) == (1, [], [])
+    assert status(sqlite_database, made) is Status.PROVED
+    assert {"fees", "require_funds"} <= set(chain.calls)
+
+
+def test_next__nonce__is_the_next_of_chain_and_pool(step: SubmitStep, attested: Attested, chain: Any) -> None:
+    attested()
+    chain.pool = [chain.sign("0x", b"", 0, 5, chain.fees())]
+    step.next()
+    assert chain.sent[0].nonce == 6
+
+
+def test_next__nonce__is_after_what_is_stored_in_a_block_that_the_node_does_not_know_yet(
+    make_submit: MakeSubmit, attested: Attested, chain: Any
+) -> None:
+    attested(0)
+    step = make_submit(after_ms=2 * MINUTE_MS, confirmations=10)
+    step.next()
+    chain.mine(chain.sent[0])
+    step.next()
+    attested(1)
+    chain.nonces = lambda: (5, 5)  # another endpoint, some blocks behind
+    assert step.next() is SubmitOutcome.SENT
+    assert [one.nonce for one in chain.sent] == [5, 6]
+
+
+@pytest.mark.parametrize(("balance", "warns"), [(50, False), (49, True)])
+def test_next__balance__is_shown_and_warned_of_when_it_pays_for_too_few_updates(
+    step: SubmitStep,
+    attested: Attested,
+    chain: Any,
+    metrics: Metrics,
+    caplog: pytest.LogCaptureFixture,
+    balance: int,
+    warns: bool,
+) -> None:
+    attested()
+    chain.balance = balance * 800_000 * 20
+    step.next()
+    warned = [one.getMessage() for one in caplog.records if "can pay for 49 more updates" in one.getMessage()]
+    assert bool(warned) is warns
+    assert metrics.registry.get_sample_value("veriregime_submitter_balance_ether") == chain.balance / 1e18
+
+
+def test_next__transactions_that_cost_nothing__are_sent(step: SubmitStep, attested: Attested, chain: Any) -> None:
+    attested()
+    chain.fees = lambda: Fees(0, 0)
+    assert step.next() is SubmitOutcome.SENT
+
+
+def test_next__database_away__is_not_taken_for_a_wrong_chain(
+    step: SubmitStep, attested: Attested, monkeypatch: pytest.MonkeyPatch, metrics: Metrics
+) -> None:
+    attested()
+
+    def away(**_: object) -> None:
+        raise StoreUnavailable("the database is away")
+
+    monkeypatch.setattr(step._database, "unit_of_work", away)
+    monkeypatch.setattr(step._settlement, "next", lambda *_: None)
+    with pytest.raises(StoreUnavailable):
+        step.next()
+    assert counted(metrics, SubmitOutcome.WRONG_CHAIN) is None
+
+
+def test_next__chain_away__is_said_even_when_nothing_is_to_be_sent(step: SubmitStep, chain: Any) -> None:
+    chain.troubles["head"] = ChainUnavailable("away")
+    assert step.next() is SubmitOutcome.CHAIN_UNAVAILABLE
+
+
+def test_next__idle_and_pending__leave_the_last_thing_that_happened_to_be_told(
+    step: SubmitStep, attested: Attested, metrics: Metrics
+) -> None:
+    step.next()
+    assert step.last is None
+    attested()
+    assert [step.next(), step.next()] == [SubmitOutcome.SENT, SubmitOutcome.PENDING]
+    assert step.last is not None
+    assert step.last.outcome is SubmitOutcome.SENT
+    assert [counted(metrics, one) for one in (SubmitOutcome.IDLE, SubmitOutcome.SENT, SubmitOutcome.PENDING)] == [1] * 3
+
+
+def test_next__a_joint_update__goes_in_one_transaction_if_any_of_its_feeds_is_due(
+    step: SubmitStep,
+    attested: Attested,
+    rounds: Any,
+    chain: Any,
+    sqlite_database: Database,
+    make_joint: Callable[[], list[Prediction]],
+) -> None:
+    btc, eth = make_joint()
+    rounds.rounds = {FEED: round_of(btc, minutes_before=1), OTHER: round_of(eth, 1, Regime.LOW)}
+    assert step.next() is SubmitOutcome.SENT
+    assert [status(sqlite_database, one) for one in (btc, eth)] == [Status.SUBMITTED] * 2
+    chain.mine(chain.sent[0])
+    assert [step.next(), step.next()] == [SubmitOutcome.CONFIRMED, SubmitOutcome.IDLE]
+    with sqlite_database.unit_of_work(write=False) as store:
+        found = store.submissions.of([btc.id, eth.id]).values()
+    assert [(one.state, one.tx_hash) for one in found] == [(TransactionState.CONFIRMED, chain.sent[0].tx_hash)] * 2
+
+
+def test_next__a_joint_update_of_which_no_feed_is_due__waits(
+    step: SubmitStep, rounds: Any, chain: Any, make_joint: Callable[[], list[Prediction]]
+) -> None:
+    rounds.rounds = {one.feed: round_of(one, minutes_before=1) for one in make_joint()}
+    assert [step.next(), step.next(), step.next()] == [*[SubmitOutcome.NOT_DUE] * 2, SubmitOutcome.IDLE]
+    assert chain.signed == []
