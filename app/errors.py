@@ -11,6 +11,7 @@ OracleError
 │   ├── SrsInvalid                the file that was brought is not a sound SRS
 │   ├── SignatureInvalid          422  it is nobody's signature over this claim
 │   ├── ProposalTooLarge          413
+│   ├── NotAProposer              401  the proposers' token is missing or wrong
 │   ├── BundleMalformed           422
 │   │   └── BundleOutOfForm       it is a bundle, but one field cannot be right
 │   └── BundleTooLarge            413
@@ -133,6 +134,12 @@ class SignatureInvalid(BadInput):
     """This is not a signature over the claim."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+
+class NotAProposer(BadInput):
+    """Only services that show this attester's token may propose: see VERIREGIME_PROPOSER_TOKEN_FILE."""
+
+    status = HTTPStatus.UNAUTHORIZED
 
 
 class ProposalTooLarge(BadInput):

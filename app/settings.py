@@ -150,6 +150,11 @@ class Settings(BaseSettings):
         default=(), description="Attesters that are asked for signatures, comma separated base URLs."
     )
     attest_timeout_s: float = Field(default=10, gt=0, description="Time limit of one question to an attester.")
+    proposer_token: SecretStr | None = Field(
+        default=None,
+        description="What a service shows to attesters; an attester that has one listens to nobody without it.",
+    )
+    proposer_token_file: Path | None = Field(default=None, description="File that holds the token.")
     attester_key: SecretStr | None = Field(
         default=None, description="Key that this process attests with: hex, or an encrypted keystore's JSON."
     )
@@ -204,6 +209,8 @@ class Settings(BaseSettings):
             if getattr(self, f"{role}_key") is not None and getattr(self, f"{role}_key_file") is not None:
                 setting = f"VERIREGIME_{role.upper()}_KEY"
                 raise ValueError(f"set {setting} or {setting}_FILE, not both")
+        if self.proposer_token is not None and self.proposer_token_file is not None:
+            raise ValueError("set VERIREGIME_PROPOSER_TOKEN or VERIREGIME_PROPOSER_TOKEN_FILE, not both")
         return self
 
     @property
@@ -224,6 +231,14 @@ class Settings(BaseSettings):
             return None
         password = getattr(self, f"{role}_password_file")
         return secret, _secret(password) if password is not None else None
+
+    def token(self) -> str | None:
+        """What services and attesters share, so that no stranger can use up an attester's only signature."""
+        value = self.proposer_token.get_secret_value() if self.proposer_token else None
+        token = _secret(self.proposer_token_file) if self.proposer_token_file is not None else value
+        if token is not None and not re.fullmatch(r"[!-~]{16,}", token):
+            raise Misconfigured("the proposers' token has 16 or more characters of ASCII, and no blanks")
+        return token
 
     @property
     def deployments(self) -> Path:

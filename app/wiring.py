@@ -234,7 +234,7 @@ def open_attesters(
     settings: Settings, urls: Sequence[AnyHttpUrl], database: Database
 ) -> list[AttesterClient | OwnAttester]:
     """Who is asked for signatures: attesters over HTTP, and this process itself where it has a key."""
-    clients = [AttesterClient(str(url), settings.attest_timeout_s) for url in urls]
+    clients = [AttesterClient(str(url), settings.attest_timeout_s, settings.token()) for url in urls]
     secret = settings.key_of("attester")
     own = [OwnAttester(database, Account.from_secret(*secret, "attester"))] if secret else []
     return [*own, *clients]
@@ -328,6 +328,8 @@ class AttesterRole:
     venues: tuple[str, ...]
     clock: Clock
     metrics: Metrics
+    token: str | None
+    """Of those who may propose; none: anybody may."""
 
 
 @contextmanager
@@ -371,7 +373,7 @@ def attester(
             metrics=metrics,
             tolerance=Tolerance(),
         )
-        yield AttesterRole(judge, pins, market, settings.venues, clock, metrics)
+        yield AttesterRole(judge, pins, market, settings.venues, clock, metrics, settings.token())
 
 
 def _attester_oracle(settings: Settings) -> OracleReader:

@@ -54,12 +54,13 @@ class Answer:
 class AttesterClient:
     """An attester's URL, which may hold a password: it goes by its host everywhere else."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, token: str | None = None) -> None:
         parts = urlsplit(url)
         self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
         self.host = parts.netloc.rpartition("@")[2]
         self._url = url.rstrip("/") + "/v1/attest"
         self._timeout_s = timeout_s
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def ask(self, question: Question) -> Answer:
         """Its answer within the time limit, or why there is none. "Not now" is asked again while there is time."""
@@ -75,7 +76,12 @@ class AttesterClient:
         try:
             # Redirects are not followed: an attester answers itself.
             with requests.post(
-                self._url, json=question.body(), timeout=left_s, stream=True, allow_redirects=False
+                self._url,
+                json=question.body(),
+                headers=self._headers,
+                timeout=left_s,
+                stream=True,
+                allow_redirects=False,
             ) as response:
                 said = _bounded(response, give_up)
                 return _judged(response, said, question), _again_s(response)

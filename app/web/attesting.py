@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app import __version__
 from app.attester.proposal import Proposal, ProposedWindow, Refusal, Refused, Signed
 from app.attester.tolerance import units_by_part
-from app.errors import BadInput, ProposalTooLarge
+from app.errors import BadInput, NotAProposer, ProposalTooLarge
 from app.features.variation import INPUTS
 from app.types import MINUTE_MS, ModelId, OracleAt, iso, parse_time
 from app.web import problems
-from app.web.schemas import HealthOut
+from app.web.schemas import HealthOut, Problem
 from app.wiring import AttesterRole
 
 MOST_BYTES = 256 * 1024
@@ -131,6 +132,7 @@ def create_attester_web(role: AttesterRole, ready: Callable[[], None] = lambda: 
 
 def _attesting(app: FastAPI, role: AttesterRole) -> None:
     refusals: dict[int | str, dict[str, Any]] = {
+        401: {"model": Problem, "description": "only those who show the proposers' token are listened to"},
         409: {"model": RefusedOut, "description": "refused for good"},
         503: {"model": RefusedOut, "description": "refused now: see Retry-After"},
     }
@@ -144,6 +146,7 @@ def _attesting(app: FastAPI, role: AttesterRole) -> None:
         summary="A signature over a claim, or why not",
     )
     async def attest(request: Request) -> Response:
+        _require_token(request, role.token)
         proposal = _parse(await _bounded_body(request))
         return _response(await run_in_threadpool(role.judge.answer, proposal))
 
@@ -167,6 +170,12 @@ def _operations(app: FastAPI, role: AttesterRole) -> None:
     @app.get("/metrics", response_class=Response, summary="Prometheus metrics")
     def metrics() -> Response:
         return Response(role.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+
+def _require_token(request: Request, token: str | None) -> None:
+    shown = request.headers.get("authorization", "")
+    if token is not None and not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+        raise NotAProposer()
 
 
 def _described(role: AttesterRole) -> AttesterOut:

@@ -18,7 +18,8 @@ interface IModelRegistry {
     /// @param jointVerifier Of proofs of several windows; zero if there is none.
     /// @param jointWindows How many windows such a proof has room for.
     /// @param outputScale Outputs are integers at 2**outputScale.
-    /// @param srsHash SHA-256 of the structured reference string of both keys.
+    /// @param srsHash SHA-256 of the structured reference string behind `vkHash`. The joint circuit is larger and has a file
+    /// of its own, which `jointVkHash` depends on.
     /// @param vkHash SHA-256 of the verifying key behind `verifier`.
     /// @param jointVkHash SHA-256 of the verifying key behind `jointVerifier`.
     /// @param trainingRecord SHA-256 of the record of how the model was trained and how good it was.

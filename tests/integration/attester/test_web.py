@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import requests
+from fastapi.testclient import TestClient
 
 from app.types import MINUTE_MS, iso
+from app.web.attesting import create_attester_web
 from app.wiring import Application
 
 FEED = "btc-usdt-4h"
@@ -116,3 +119,16 @@ def test_openapi__describes_proposal_and_both_answers(attesters: list[Any]) -> N
     attest = described["paths"]["/v1/attest"]["post"]
     assert set(attest["responses"]) >= {"200", "409", "503"}
     assert "input_commitment" in attest["requestBody"]["content"]["application/json"]["schema"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 401), ({"Authorization": "Bearer wrong"}, 401), ({"Authorization": "Bearer open-sesame-open"}, 409)],
+)
+def test_token__when_set__is_asked_of_every_proposer(
+    attesters: list[Any], proposal: dict[str, Any], headers: dict[str, str], status: int
+) -> None:
+    client = TestClient(create_attester_web(replace(attesters[0].role, token="open-sesame-open")))
+    response = client.post("/v1/attest", json=proposal, headers=headers)
+    assert response.status_code == status
+    assert "open-sesame-open" not in response.text

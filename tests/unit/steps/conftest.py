@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -214,16 +213,9 @@ class SmallChain:
     def sign(self, to: str, calldata: bytes, gas: int, nonce: int, fees: Fees) -> SignedTransaction:
         self._called("sign")
         number = len(self.signed) + 1
-        made = SignedTransaction(
-            ORACLE.chain_id,
-            to,
-            self.address,
-            nonce,
-            f"0x{number:064x}",
-            b"%d:" % number + calldata,
-            fees.max_fee_wei,
-            fees.max_tip_wei,
-        )
+        tx_hash, raw = f"0x{number:064x}", b"%d:" % number + calldata
+        terms = nonce, tx_hash, raw, fees.max_fee_wei, fees.max_tip_wei
+        made = SignedTransaction(ORACLE.chain_id, to, self.address, *terms)
         self.signed.append(made)
         return made
 
@@ -334,11 +326,6 @@ def target(chain: Any, rounds: Any, oracle_reader: Any) -> OracleTarget:
 
 
 @pytest.fixture
-def policy_on_chain() -> PublishingPolicy:
-    return PublishingPolicy(heartbeat_ms=60 * MINUTE_MS, deviation=0.05)
-
-
-@pytest.fixture
 def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """The wall clock in ms and the monotonic one in s, as the submitter sees them; waiting lets time pass."""
     now: dict[str, float] = {"wall_ms": 1_000_000, "monotonic_s": 50.0}
@@ -358,7 +345,6 @@ def make_submit(
     sqlite_database: Database,
     metrics: Metrics,
     target: OracleTarget,
-    policy_on_chain: PublishingPolicy,
     window_end_ms: int,
     times: dict[str, float],
 ) -> Callable[..., SubmitStep]:
@@ -366,8 +352,8 @@ def make_submit(
 
     def make(after_ms: int = 2_000, target: OracleTarget | None = target, **policy: Any) -> SubmitStep:
         clock = Clock(market_start_ms=window_end_ms + after_ms, speed=0)
-        feeds = [FEED, "eth-usdt-4h"]
-        return SubmitStep(feeds, sqlite_database, clock, metrics, target, replace(policy_on_chain, **policy))
+        whole = PublishingPolicy(**{"heartbeat_ms": 60 * MINUTE_MS, "deviation": 0.05, **policy})
+        return SubmitStep([FEED, "eth-usdt-4h"], sqlite_database, clock, metrics, target, whole)
 
     return make
 
