@@ -33,3 +33,47 @@ forge-test: setup
 
 serve: setup
 	@$(BIN)/veriregime serve
+
+# Of contracts/src, without what only serves its tests. Fewer runs: lines count, not luck.
+coverage: setup
+	cd contracts && FOUNDRY_FUZZ_RUNS=16 FOUNDRY_INVARIANT_RUNS=2 FOUNDRY_OUT=build/coverage/out \
+	  FOUNDRY_CACHE_PATH=build/coverage/cache $(FORGE) coverage --no-match-coverage '^test/' --report summary
+
+# Gas of updates and reads; the tests named so have no luck in them. make snapshot CHECK= writes it anew.
+snapshot: CHECK = --check
+snapshot: setup
+	cd contracts && $(FORGE) snapshot $(CHECK) --match-test test_gas_
+
+# In a folder and an environment of its own: it empties the one and has other needs than ours in the other.
+slither: setup contracts/build/slither/venv/.installed
+	cd contracts && FOUNDRY_OUT=build/slither/out FOUNDRY_CACHE_PATH=build/slither/cache \
+	  PATH="$(dir $(FORGE)):$$PATH" build/slither/venv/bin/slither .
+
+# Proofs and verifiers for the contracts' tests, under a development SRS of their own: never deploy these verifiers.
+fixture: setup
+	$(BIN)/python -m tests.contracts.make_fixture
+
+clean:
+	rm -rf .venv contracts/node_modules contracts/build var
+
+contracts/build/slither/venv/.installed:
+	$(BIN)/python -m venv contracts/build/slither/venv
+	contracts/build/slither/venv/bin/pip install --quiet --disable-pip-version-check slither-analyzer==$(SLITHER_VERSION)
+	@touch $@
+
+.venv/.installed: pyproject.toml constraints.txt
+	@python=; for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  if $$p -c '$(SUITABLE)' 2>/dev/null; then python=$$p; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo 'make setup: no Python 3.11 or newer found: install it, or name it with make PYTHON=/path/to/python3' >&2; \
+	  exit 2; fi; \
+	$$python -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+contracts/node_modules/.installed: contracts/package.json contracts/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+	  echo 'make setup: npm not found: install Node 20 or newer (it brings the Solidity compiler, forge and anvil)' >&2; \
+	  exit 2; fi
+	cd contracts && npm ci --loglevel=error --no-audit --no-fund
+	@touch $@

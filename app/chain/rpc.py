@@ -22,6 +22,7 @@ from web3.exceptions import (
     Web3Exception,
     Web3RPCError,
 )
+from web3.middleware import ExtraDataToPOAMiddleware
 
 from app.errors import ChainError, ChainUnavailable, Misconfigured
 
@@ -109,7 +110,10 @@ class _Endpoint:
             exception_retry_configuration=None,
             session=requests.Session(),
         )
-        self._eth = Web3(provider).eth
+        web3 = Web3(provider)
+        # Chains whose validators sign in `extraData` (Polygon, BNB, Linea) write more there than web3 takes otherwise.
+        web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+        self._eth = web3.eth
 
     def ask(self, question: Callable[[Eth], _T]) -> _T:
         try:

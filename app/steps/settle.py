@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 
+from app.chain.rounds import Publication
 from app.chain.sender import Sender
 from app.clock import Clock, wall_ms
 from app.errors import FeesTooHigh, NonceUsed
 from app.metrics import Metrics
 from app.steps.publishing import OracleTarget, PublishingPolicy, SubmitOutcome
 from app.store.database import Database
-from app.types import Receipt, Submission, Transaction, TransactionState
+from app.types import PredictionId, Receipt, Submission, Transaction, TransactionState, iso
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Settlement:
         gone = _lowest_gone(sender, seen)
         if gone is not None:
             return self._moved(sender, gone)
-        return self._settle_deep(sender, seen) or self._follow_others(sender, by_others)
+        return self._settle_deep(target, sender, seen) or self._follow_others(sender, by_others)
 
     def _moved(self, sender: Sender, transaction: Transaction) -> SubmitOutcome:
         self.subject = transaction.signed.tx_hash
@@ -64,11 +65,11 @@ class Settlement:
             store.submissions.include(transaction.signed, receipt)
         return SubmitOutcome.INCLUDED
 
-    def _settle_deep(self, sender: Sender, seen: list[Transaction]) -> SubmitOutcome | None:
+    def _settle_deep(self, target: OracleTarget, sender: Sender, seen: list[Transaction]) -> SubmitOutcome | None:
         for transaction in seen:
             if transaction.state is TransactionState.INCLUDED and self._is_deep(transaction.block_number):
                 receipt = sender.receipt(transaction.signed.tx_hash)
-                return None if receipt is None else self._settle(transaction, receipt)
+                return None if receipt is None else self._settle(target, transaction, receipt)
         return None
 
     def _follow_others(self, sender: Sender, by_others: list[Submission]) -> SubmitOutcome | None:
@@ -84,10 +85,16 @@ class Settlement:
     def _is_deep(self, block_number: int | None) -> bool:
         return block_number is not None and self._head - block_number + 1 >= self._policy.confirmations
 
-    def _settle(self, transaction: Transaction, receipt: Receipt) -> SubmitOutcome:
+    def _settle(self, target: OracleTarget, transaction: Transaction, receipt: Receipt) -> SubmitOutcome:
         self.subject = receipt.tx_hash
+        theirs = [] if receipt.succeeded else self._published_by_others(target, transaction)
         with self._database.unit_of_work() as store:
             state = store.submissions.settle(transaction.signed, receipt)
+            for prediction_id, found in theirs:
+                store.submissions.withdraw(prediction_id, target.oracle.chain_id)
+                store.submissions.published_by_others(
+                    prediction_id, target.oracle.chain_id, target.oracle.contract, found.tx_hash, found.block_number
+                )
         if transaction.signed.contract == transaction.signed.sender:
             return SubmitOutcome.CANCELLED
         self._metrics.submit_gas.set(receipt.gas_used)
@@ -99,6 +106,18 @@ class Settlement:
             receipt.gas_used,
         )
         return SubmitOutcome.CONFIRMED if state is TransactionState.CONFIRMED else SubmitOutcome.REVERTED
+
+    def _published_by_others(
+        self, target: OracleTarget, reverted: Transaction
+    ) -> list[tuple[PredictionId, Publication]]:
+        """Why a transaction that was simulated reverts: somebody else's brought its window there first."""
+        with self._database.unit_of_work(write=False) as store:
+            carried = [store.predictions.get(one) for one in store.submissions.carried(reverted.signed.tx_hash)]
+        looked = [(one, target.rounds.publication(one.feed, one.window_end_ms)) for one in carried if one]
+        for one, found in looked:
+            if found:
+                log.info("%s at %s was published by others", one.feed, iso(one.window_end_ms))
+        return [(one.id, found) for one, found in looked if found]
 
     def _look_for_sent(self, target: OracleTarget, sender: Sender) -> SubmitOutcome | None:
         with self._database.unit_of_work(write=False) as store:
@@ -116,20 +135,22 @@ class Settlement:
             if found is None:
                 return self._forget(newest, "another one used its nonce")
         if found is not None:
-            return self._include(sender, *found)
+            return self._include(target, sender, *found)
         if self._is_too_old(target, newest) and not any(sender.knows(one.signed.tx_hash) for one in attempts):
             return self._forget(newest, "it never reached the chain, which would refuse it by now")
         if wall_ms() - newest.sent_at_ms >= self._policy.replace_after_ms:
             return self._replace(target, sender, newest)
         return self._send_if_unknown(sender, newest)
 
-    def _include(self, sender: Sender, transaction: Transaction, receipt: Receipt) -> SubmitOutcome:
+    def _include(
+        self, target: OracleTarget, sender: Sender, transaction: Transaction, receipt: Receipt
+    ) -> SubmitOutcome:
         with self._database.unit_of_work() as store:
             store.submissions.include(transaction.signed, receipt)
         self.subject = receipt.tx_hash
         self._head = max(self._head, sender.head())
         if self._is_deep(receipt.block_number):
-            return self._settle(transaction, receipt)
+            return self._settle(target, transaction, receipt)
         return SubmitOutcome.INCLUDED
 
     def _forget(self, lost: Transaction, reason: str) -> SubmitOutcome:

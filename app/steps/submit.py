@@ -23,6 +23,8 @@ _MARGIN_MS = 15_000
 """An update that would reach the chain at the very end of the submission limit is not sent."""
 _AGAIN_S = 15.0
 """What was refused for a reason that may pass is tried again after this."""
+_OVERTURNS = (SubmitOutcome.REORGED, SubmitOutcome.FORGOTTEN, SubmitOutcome.CANCELLED, SubmitOutcome.REVERTED)
+"""The chain is not as it was when something was decided about a prediction."""
 _REFUSALS = (
     (SimulationReverted, SubmitOutcome.WOULD_REVERT),
     (FeesTooHigh, SubmitOutcome.FEES_TOO_HIGH),
@@ -79,6 +81,8 @@ class SubmitStep:
     def _step(self, target: OracleTarget, sender: Sender) -> tuple[SubmitOutcome, str]:
         settled = self._settlement.next(target, sender)
         if settled is not None:
+            if settled in _OVERTURNS:
+                self._decided.clear()
             return settled, f"transaction {self._settlement.subject}"
         for prediction, update in self._undecided(target):
             outcome, detail = self._decide(target, sender, prediction, update)

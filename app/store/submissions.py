@@ -150,7 +150,7 @@ class Submissions:
         self._connection.execute(sa.delete(transactions).where(transactions.c.tx_hash.in_(others)))
         # Reverted after all, in another block than the one that had confirmed it: back to submitted.
         status = Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED
-        for prediction_id in self._carried(signed.tx_hash):
+        for prediction_id in self.carried(signed.tx_hash):
             set_status(self._connection, prediction_id, status)
         return state
 
@@ -161,7 +161,7 @@ class Submissions:
             .where(transactions.c.tx_hash == tx_hash)
             .values(state=TransactionState.SENT, block_number=None, block_hash=None, gas_used=None)
         )
-        for prediction_id in self._carried(tx_hash):
+        for prediction_id in self.carried(tx_hash):
             set_status(self._connection, prediction_id, Status.SUBMITTED)
 
     def forget(self, signed: SignedTransaction) -> None:
@@ -201,9 +201,14 @@ class Submissions:
         )
         set_status(self._connection, prediction_id, Status.PROVED)
 
+    def carried(self, tx_hash: str) -> list[PredictionId]:
+        """The predictions whose proof a transaction of ours carries."""
+        query = sa.select(submissions.c.prediction_id).where(submissions.c.tx_hash == tx_hash)
+        return list(self._connection.execute(query).scalars())
+
     def window_ends(self, tx_hash: str) -> list[int]:
         """Ends in ms of the windows whose predictions a transaction of ours carries."""
-        query = sa.select(predictions.c.window_end_ms).where(predictions.c.id.in_(self._carried(tx_hash)))
+        query = sa.select(predictions.c.window_end_ms).where(predictions.c.id.in_(self.carried(tx_hash)))
         return list(self._connection.execute(query).scalars())
 
     def of(self, prediction_ids: Sequence[str]) -> dict[str, Submission]:
@@ -256,13 +261,9 @@ class Submissions:
         self._connection.execute(sa.update(submissions).where(submissions.c.tx_hash == before).values(tx_hash=tx_hash))
 
     def _release(self, tx_hash: str) -> None:
-        for prediction_id in self._carried(tx_hash):
+        for prediction_id in self.carried(tx_hash):
             set_status(self._connection, prediction_id, Status.PROVED)
         self._connection.execute(sa.delete(submissions).where(submissions.c.tx_hash == tx_hash))
-
-    def _carried(self, tx_hash: str) -> list[PredictionId]:
-        query = sa.select(submissions.c.prediction_id).where(submissions.c.tx_hash == tx_hash)
-        return list(self._connection.execute(query).scalars())
 
     def _same_nonce(self, signed: SignedTransaction) -> sa.ColumnElement[bool]:
         return sa.and_(

@@ -30,7 +30,7 @@ def test_once__gives_one_document_with_everything(demo_result: dict[str, Any]) -
     assert demo_result["prediction"]["status"] == "confirmed"
     assert demo_result["prediction"]["regime"] in ("low", "high")
     assert demo_result["tx_hash"].startswith("0x")
-    assert 300_000 < demo_result["verify_gas"] <= 430_000
+    assert 300_000 < demo_result["submit_gas"] <= 560_000
     assert 0 < demo_result["proof_seconds"] < demo_result["total_seconds"]
     assert Path(demo_result["bundle"]).is_file()
 
@@ -75,8 +75,8 @@ def test_verify__of_a_changed_bundle__exits_1_with_the_reason(
     ("arguments", "stdin", "words"),
     [
         (("verify", "nowhere.json"), "", "cannot be read"),
-        (("verify", "-"), "<html>", "no veriregime-bundle/2 file"),
-        (("verify", "-"), '{"a": 1}', "no veriregime-bundle/2 file"),
+        (("verify", "-"), "<html>", "no veriregime-bundle/3 file"),
+        (("verify", "-"), '{"a": 1}', "no veriregime-bundle/3 file"),
         (("predict", "doge-usdt-4h"), "", "not among the feeds"),
         (("demo", "--once", "--at", "yesterday"), "", "2025-09-15T12:00:00Z"),
         (("demo", "--once", "--candles", "nowhere.parquet"), "", "--at"),

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from app.audit.bundle import Bundle
 from app.demo import MarketOptions, demo_application
-from app.once import confirm, prove
+from app.once import attest, confirm, prove
 from app.settings import Settings
 from app.types import Prediction
 from app.web.reading import Reader
@@ -32,10 +32,11 @@ def app(settings: Settings) -> Iterator[Application]:
 
 @pytest.fixture(scope="session")
 def confirmed(app: Application) -> Prediction:
-    """A prediction whose proof was accepted by the generated verifier on anvil."""
+    """A prediction whose proof two of three attesters signed for and the oracle on anvil accepted."""
     prediction, added = app.pipeline.forecast("btc-usdt-4h", app.clock.last_minute_ms())
     assert added
     prove(app, prediction.id)
+    attest(app)
     confirm(app)
     with app.database.unit_of_work(write=False) as store:
         found = store.predictions.get(prediction.id)

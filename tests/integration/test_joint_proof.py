@@ -9,9 +9,10 @@ import pytest
 
 from app.audit.bundle import Bundle, parse_bundle
 from app.demo import MarketOptions, demo_application
+from app.once import attest, confirm
 from app.settings import Settings
 from app.steps.prove import ProveOutcome
-from app.steps.submit import SubmitOutcome
+from app.steps.publishing import SubmitOutcome
 from app.types import Prediction, Status
 from app.web.reading import Reader
 from app.wiring import Application
@@ -32,10 +33,8 @@ def joint(two_feeds: Application) -> list[Prediction]:
     end_ms = two_feeds.clock.last_minute_ms()
     made = [two_feeds.pipeline.forecast(feed, end_ms)[0] for feed in FEEDS]
     assert two_feeds.pipeline.prove_next() is ProveOutcome.PROVED
-    outcomes = [two_feeds.pipeline.submit_next()]
-    while outcomes[-1] in (SubmitOutcome.SENT, SubmitOutcome.PENDING):
-        outcomes.append(two_feeds.pipeline.submit_next())
-    assert outcomes[-1] is SubmitOutcome.CONFIRMED
+    attest(two_feeds)
+    confirm(two_feeds)
     with two_feeds.database.unit_of_work(write=False) as store:
         return [found for found in (store.predictions.get(prediction.id) for prediction in made) if found]
 
@@ -60,9 +59,11 @@ def test_joint_proof__goes_to_the_chain_in_one_transaction(two_feeds: Applicatio
     with two_feeds.database.unit_of_work(write=False) as store:
         sent = store.submissions.of([prediction.id for prediction in joint])
     assert len({submission.tx_hash for submission in sent.values()}) == 1
-    assert {submission.contract for submission in sent.values()} == {
-        two_feeds.pipeline.target.batch_verifier if two_feeds.pipeline.target else None
-    }
+    assert two_feeds.pipeline.submit_next() is SubmitOutcome.IDLE
+    target = two_feeds.pipeline.target
+    assert target is not None
+    newest = [target.rounds.newest(prediction.feed) for prediction in joint]
+    assert [found.window_end_ms for found in newest if found] == [prediction.window_end_ms for prediction in joint]
 
 
 def test_joint_proof__serves_what_the_network_said_of_each_feed(joint: list[Prediction]) -> None:
@@ -83,6 +84,33 @@ def test_attempt__of_a_joint_proof__says_how_many_windows_it_proved(
 def test_bundle__of_a_joint_proof__holds(two_feeds: Application, bundle: Bundle) -> None:
     verdict = two_feeds.auditor.verify(parse_bundle(bundle.model_dump_json().encode(), 2**24))
     assert verdict.holds, verdict.reason
+    assert len(verdict.signers) >= 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda attested: attested["windows"].reverse(),
+        lambda attested: attested["windows"].pop(),
+        lambda attested: attested["windows"][0].__setitem__(1, "2026-01-01T00:00:00Z"),
+        lambda attested: attested["signatures"][0].update(attested["signatures"][1], r="0x" + "11" * 32),
+    ],
+    ids=["the order", "one window less", "another end", "another r"],
+)
+def test_bundle__of_a_joint_proof__signatures_over_other_windows__do_not_hold(
+    two_feeds: Application, bundle: Bundle, change: object
+) -> None:
+    document = json.loads(bundle.model_dump_json())
+    change(document["attested"])  # type: ignore[operator]
+    verdict = two_feeds.auditor.verify(parse_bundle(json.dumps(document).encode(), 2**24))
+    assert (verdict.holds, verdict.failed) == (False, "signatures")
+
+
+def test_update__of_either_feed__is_the_same_call(two_feeds: Application, joint: list[Prediction]) -> None:
+    updates = [Reader(two_feeds).update(prediction.feed) for prediction in joint]
+    assert updates[0] == updates[1]
+    assert {window.feed for window in updates[0].windows} == set(FEEDS)
+    assert updates[0].published
 
 
 @pytest.mark.parametrize(

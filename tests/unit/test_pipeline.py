@@ -10,11 +10,13 @@ from app.errors import Misconfigured, VenueUnavailable
 from app.features.variation import CANDLES_NEEDED, observe
 from app.metrics import Metrics
 from app.pipeline import Pipeline, TickOutcome, TickReport
+from app.steps.attest import AttestOutcome, AttestStep
 from app.steps.backlog import Backlog
 from app.steps.collect import Collector
 from app.steps.prove import ProofStep, ProveOutcome, ProvingPolicy
+from app.steps.publishing import PublishingPolicy, SubmitOutcome
 from app.steps.served import ServedFeed
-from app.steps.submit import SubmitOutcome, SubmitStep
+from app.steps.submit import SubmitStep
 from app.store.database import Database
 from app.types import MINUTE_MS, Candles, Keys, Prediction, Proof, Status, Window, prediction_id
 
@@ -70,7 +72,8 @@ def make_pipeline(
             database=sqlite_database,
             collector=Collector(sqlite_database, late_candle_s=0),
             proofs=ProofStep({FEED: served}, sqlite_database, pool, clock, metrics, policy, Backlog(600, 1 / 60, 1)),
-            submissions=SubmitStep(sqlite_database, clock, metrics, None),
+            attestations=AttestStep([FEED], sqlite_database, clock, metrics, None),
+            submissions=SubmitStep([FEED], sqlite_database, clock, metrics, None, PublishingPolicy(60_000, 0.05)),
             clock=clock,
             metrics=metrics,
         )
@@ -255,5 +258,8 @@ def test_tick__window_proved_already__leaves_the_proved_forecast_as_it_is(
     assert pipeline.prove_next() is ProveOutcome.IDLE
 
 
-def test_submit_next__no_chain__says_so(pipeline: Pipeline) -> None:
-    assert (pipeline.submit_next(), pipeline.target) == (SubmitOutcome.NO_CHAIN, None)
+def test_next__no_chain__neither_asks_for_signatures_nor_submits(pipeline: Pipeline, window_end_ms: int) -> None:
+    pipeline.tick(FEED, window_end_ms)
+    pipeline.prove_next()
+    assert (pipeline.attest_next(), pipeline.submit_next()) == (AttestOutcome.NO_ORACLE, SubmitOutcome.NO_CHAIN)
+    assert (pipeline.target, pipeline.last_attest, pipeline.last_submit) == (None, None, None)

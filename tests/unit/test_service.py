@@ -9,8 +9,9 @@ import pytest
 
 from app.pipeline import TickOutcome
 from app.service import Service
+from app.steps.attest import AttestOutcome
 from app.steps.prove import ProveOutcome
-from app.steps.submit import SubmitOutcome
+from app.steps.publishing import SubmitOutcome
 
 FEED = "btc-usdt-4h"
 
@@ -66,7 +67,8 @@ class CountingPipeline:
     def __init__(self, *outcomes: ProveOutcome) -> None:
         self.feeds: dict[str, None] = {}
         self.outcomes = list(outcomes)
-        self.asked = 0
+        self.asked = self.attested = self.submitted = self.stopped = 0
+        self.attest_outcome, self.submit_outcome = AttestOutcome.NO_ORACLE, SubmitOutcome.NO_CHAIN
         self.owners_freed = 0
 
     def free_jobs_of_the_dead(self, is_alive: object) -> None:
@@ -76,8 +78,16 @@ class CountingPipeline:
         self.asked += 1
         return self.outcomes.pop(0) if self.outcomes else ProveOutcome.IDLE
 
+    def attest_next(self) -> AttestOutcome:
+        self.attested += 1
+        return self.attest_outcome
+
     def submit_next(self) -> SubmitOutcome:
-        return SubmitOutcome.NO_CHAIN
+        self.submitted += 1
+        return self.submit_outcome
+
+    def stop(self) -> None:
+        self.stopped += 1
 
 
 class Stoppable:
@@ -133,7 +143,7 @@ def test_prove__a_number_beyond_the_slots__does_not_take_the_call_to_work() -> N
     ("outcome", "called"), [(ProveOutcome.PROVED, True), (ProveOutcome.WILL_RETRY, False), (ProveOutcome.IDLE, False)]
 )
 @pytest.mark.usefixtures("_no_pauses")
-def test_prove__something_proved__calls_for_its_submission(outcome: ProveOutcome, called: bool) -> None:
+def test_prove__something_proved__calls_for_its_signatures(outcome: ProveOutcome, called: bool) -> None:
     service = proving_service(CountingPipeline(outcome), Stoppable(), Stoppable())
     service._prove(0)
     assert service._proofs.is_set() is called
@@ -148,30 +158,73 @@ def test_prove__gathering__looks_again_soon_and_keeps_the_call_to_work() -> None
     assert service._work.is_set()
 
 
-def test_start__on_a_cluster__has_a_thread_for_each_job_it_may_be_given_and_one_for_the_chain() -> None:
+@pytest.mark.parametrize(
+    ("outcome", "called"),
+    [(AttestOutcome.ATTESTED, True), (AttestOutcome.SHORT, False), (AttestOutcome.IDLE, False)],
+)
+@pytest.mark.usefixtures("_no_pauses")
+def test_attest__enough_signed__calls_for_the_submission(outcome: AttestOutcome, called: bool) -> None:
+    pipeline = CountingPipeline()
+    pipeline.attest_outcome = outcome
+    service = proving_service(pipeline, Stoppable(), Stoppable())
+    service._attest()
+    assert service._signatures.is_set() is called
+
+
+WAITS_FOR_SIGNATURES = {"no-chain", "no-account", "idle", "taken", "pending", "included"}
+GOES_ON_AT_ONCE = {
+    "not-due",
+    "superseded",
+    "published-by-others",
+    "dry-run",
+    "replaced",
+    "cancelled",
+    "confirmed",
+    "reverted",
+    "reorged",
+    "forgotten",
+}
+
+
+@pytest.mark.parametrize("outcome", SubmitOutcome)
+def test_submit__every_outcome__waits_for_signatures_or_a_while_or_goes_on(
+    outcome: SubmitOutcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = CountingPipeline()
+    pipeline.submit_outcome = outcome
+    service = proving_service(pipeline, Stoppable(), Stoppable())
+    waited: list[str] = []
+    monkeypatch.setattr(service, "_wait", lambda event: waited.append(f"signatures {event is service._signatures}"))
+    monkeypatch.setattr(service._stopping, "wait", lambda seconds: waited.append(f"{seconds:g} s"))
+    service._submit()
+    expected = "signatures True" if outcome in WAITS_FOR_SIGNATURES else "0.1 s" if outcome == "sent" else "2 s"
+    assert waited == ([] if outcome in GOES_ON_AT_ONCE else [expected])
+
+
+def test_start__on_a_cluster__has_a_thread_for_each_job_it_may_be_given_and_two_for_the_chain() -> None:
     pipeline, prover, pool = CountingPipeline(), Stoppable(slots=0), Stoppable(slots=1)
     service = proving_service(pipeline, prover, pool, jobs=5)
     service.start()
     running = len(service._threads)
     service.stop()
-    assert (running, pipeline.owners_freed) == (6, 1)
+    assert (running, pipeline.owners_freed) == (7, 1)
 
 
-def test_start__on_this_machine__has_a_thread_for_each_worker_and_one_for_the_chain() -> None:
+def test_start__on_this_machine__has_a_thread_for_each_worker_and_two_for_the_chain() -> None:
     pool = Stoppable(slots=2)
     service = proving_service(CountingPipeline(), pool, pool, jobs=32)
     service.start()
     running = len(service._threads)
     service.stop()
-    assert running == 3
+    assert running == 4
 
 
 def test_stop__ends_prover_and_pool_and_every_thread_at_once() -> None:
-    prover, pool = Stoppable(slots=1), Stoppable(slots=1)
-    service = proving_service(CountingPipeline(), prover, pool)
+    pipeline, prover, pool = CountingPipeline(), Stoppable(slots=1), Stoppable(slots=1)
+    service = proving_service(pipeline, prover, pool)
     service.start()
     started = time.perf_counter()
     service.stop()
     assert time.perf_counter() - started < 0.9  # less than the pause of an idle thread
-    assert (prover.stopped, pool.stopped) == (1, 1)
+    assert (prover.stopped, pool.stopped, pipeline.stopped) == (1, 1, 1)
     assert not any(thread.is_alive() for thread in service._threads)

@@ -3,15 +3,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import ValidationError
 
+from app.errors import Misconfigured
 from app.settings import Settings, asset, parse_feed
 from app.types import Feed
 
 KEY = "0x" + "5e" * 32
-ADDRESS = "0x" + "11" * 20
 
 
 @pytest.fixture
@@ -61,7 +62,18 @@ def test_venue_urls__json__is_read_per_venue(settings: Callable[..., Settings]) 
         ("PROVER_WORKERS", "0"),
         ("PROOF_ATTEMPTS", "0"),
         ("PROOF_TIME_LIMIT_S", "0"),
-        ("RPC_URL", "localhost"),
+        ("RPC_URLS", "localhost"),
+        ("RPC_URLS", "http://127.0.0.1:8545,ftp://x"),
+        ("ATTESTERS", "attester.example"),
+        ("CHAIN_ID", "0"),
+        ("CONFIRMATIONS", "0"),
+        ("CONFIRMATIONS", "257"),
+        ("HEARTBEAT_S", "0"),
+        ("DEVIATION", "-0.1"),
+        ("MAX_FEE_GWEI", "0"),
+        ("MAX_TIP_GWEI", "-1"),
+        ("REPLACE_AFTER_S", "0"),
+        ("ATTEST_TIMEOUT_S", "0"),
         ("VENUE_URLS", '{"binance": "nowhere"}'),
         ("MAX_BUNDLE_BYTES", "0"),
     ],
@@ -97,42 +109,71 @@ def test_store_url__given__is_taken_as_it_is(settings: Callable[..., Settings]) 
     assert settings(DATABASE_URL=url).store_url() == url
 
 
-def test_private_key__given__is_the_key(settings: Callable[..., Settings]) -> None:
-    assert settings(SUBMITTER_KEY=KEY).private_key() == KEY
+Role = Literal["submitter", "attester"]
+ROLES: list[Role] = ["submitter", "attester"]
 
 
-def test_private_key__in_a_file__is_read_without_its_newline(settings: Callable[..., Settings], tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(KEY + "\n")
-    assert settings(SUBMITTER_KEY_FILE=str(tmp_path / "key")).private_key() == KEY
+@pytest.mark.parametrize("role", ROLES)
+def test_key_of__given__is_the_key_of_that_role_alone(settings: Callable[..., Settings], role: Role) -> None:
+    read = settings(**{f"{role.upper()}_KEY": KEY})
+    assert {one: read.key_of(one) for one in ROLES} == {**dict.fromkeys(ROLES), role: (KEY, None)}
 
 
-def test_private_key__none_given__is_none(settings: Callable[..., Settings]) -> None:
-    assert settings().private_key() is None
+@pytest.mark.parametrize("role", ROLES)
+def test_key_of__in_files__is_read_with_its_password_and_without_newlines(
+    settings: Callable[..., Settings], tmp_path: Path, role: Role
+) -> None:
+    (tmp_path / "keystore").write_text('{"version": 3}\n')
+    (tmp_path / "password").write_text("hunter2\n")
+    files = {"KEY_FILE": str(tmp_path / "keystore"), "PASSWORD_FILE": str(tmp_path / "password")}
+    read = settings(**{f"{role.upper()}_{name}": path for name, path in files.items()})
+    assert read.key_of(role) == ('{"version": 3}', "hunter2")
 
 
-def test_private_key__both_value_and_file__are_refused(settings: Callable[..., Settings]) -> None:
-    with pytest.raises(ValidationError, match="VERIREGIME_SUBMITTER_KEY_FILE, not both"):
-        settings(SUBMITTER_KEY=KEY, SUBMITTER_KEY_FILE="key")
+@pytest.mark.parametrize("role", ROLES)
+def test_key_of__both_value_and_file__are_refused(settings: Callable[..., Settings], role: Role) -> None:
+    with pytest.raises(ValidationError, match=f"VERIREGIME_{role.upper()}_KEY_FILE, not both"):
+        settings(**{f"{role.upper()}_KEY": KEY, f"{role.upper()}_KEY_FILE": "key"})
 
 
-@pytest.mark.parametrize(
-    "given",
-    [{}, {"SUBMITTER_KEY": KEY}, {"VERIFIER_ADDRESS": ADDRESS}, {"VERIFIER_ADDRESS": ADDRESS, "SUBMITTER_KEY": ""}],
-    ids=["alone", "without-verifier", "without-key", "with-empty-key"],
-)
-def test_rpc_url__without_verifier_or_key__is_refused(settings: Callable[..., Settings], given: dict[str, str]) -> None:
-    with pytest.raises(ValidationError, match="VERIREGIME_RPC_URL also needs"):
-        settings(RPC_URL="http://127.0.0.1:8545", **given)
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"], ids=["missing", "binary"])
+def test_key_of__file_that_cannot_be_read__is_named_but_not_shown(
+    settings: Callable[..., Settings], tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Misconfigured, match=rf"the secret file {path} cannot be read: \w+Error$"):
+        settings(ATTESTER_KEY_FILE=str(path)).key_of("attester")
 
 
-def test_rpc_url__with_verifier_and_key__is_accepted(settings: Callable[..., Settings]) -> None:
-    whole = settings(RPC_URL="http://127.0.0.1:8545", VERIFIER_ADDRESS=ADDRESS, SUBMITTER_KEY=KEY)
-    assert whole.verifier_address == ADDRESS
+def test_rpc_urls__comma_separated__are_all_read(settings: Callable[..., Settings]) -> None:
+    urls = settings(RPC_URLS="http://127.0.0.1:8545, https://user:pw@rpc.example/v3/key,").rpc_urls
+    assert [str(url) for url in urls] == ["http://127.0.0.1:8545/", "https://user:pw@rpc.example/v3/key"]
+
+
+def test_attesters__comma_separated__are_all_read(settings: Callable[..., Settings]) -> None:
+    assert [url.port for url in settings(ATTESTERS="http://a:1,http://b:2").attesters] == [1, 2]
+
+
+@pytest.mark.parametrize("address", ["0x" + "11" * 19, "11" * 20, "0x" + "zz" * 20, ""])
+def test_oracle_address__another_form__is_refused(settings: Callable[..., Settings], address: str) -> None:
+    with pytest.raises(ValidationError, match="is not an address"):
+        settings(ORACLE_ADDRESS=address)
+
+
+def test_deployments__by_default__are_beside_the_contracts(settings: Callable[..., Settings]) -> None:
+    assert settings(CONTRACTS_DIR="/srv/contracts").deployments == Path("/srv/contracts/deployments")
+    assert settings(DEPLOYMENTS_DIR="/srv/there").deployments == Path("/srv/there")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "secret"),
-    [("SUBMITTER_KEY", KEY, KEY), ("DATABASE_URL", "postgresql+psycopg://oracle:hunter2@db/oracle", "hunter2")],
+    [
+        ("SUBMITTER_KEY", KEY, KEY),
+        ("ATTESTER_KEY", KEY, KEY),
+        ("DATABASE_URL", "postgresql+psycopg://oracle:hunter2@db/oracle", "hunter2"),
+    ],
 )
 def test_secret__in_the_representation__is_hidden(
     settings: Callable[..., Settings], name: str, value: str, secret: str
@@ -143,7 +184,7 @@ def test_secret__in_the_representation__is_hidden(
 
 def test_secret__in_a_complaint_about_the_settings__is_hidden(settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValidationError) as caught:
-        settings(RPC_URL="http://x:1", SUBMITTER_KEY="hunter2")
+        settings(SUBMITTER_KEY="hunter2", SUBMITTER_KEY_FILE="key", RPC_URLS="no url")
     assert "hunter2" not in str(caught.value)
 
 

@@ -12,17 +12,24 @@ import pytest
 
 from app.inference.release import ReleasedModel
 from app.settings import Settings
-from app.steps.submit import ChainTarget
-from app.types import Circuit, ModelId
-from app.wiring import batch_keys, limits, proving_policy
+from app.steps.publishing import OracleTarget, PublishingPolicy
+from app.store.database import Database
+from app.types import Circuit, ModelId, OracleAt
+from app.wiring import batch_keys, limits, open_attesters, open_sender, proving_policy, publishing_policy
 
 BOTH = ("btc-usdt-4h", "eth-usdt-4h")
-CHAIN: Any = object()
+NOTHING: Any = None
+ADDRESS = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
+"""Of the key that is all ones."""
 Asked = list[tuple[Circuit, tuple[str, ...], tuple[str, ...]]]
 
 
 def settings(**fields: object) -> Settings:
     return Settings(_env_file=None, **fields)  # type: ignore[call-arg, arg-type]
+
+
+def target(*, takes_joint_proofs: bool) -> OracleTarget:
+    return OracleTarget(OracleAt(31337, ADDRESS), NOTHING, NOTHING, takes_joint_proofs=takes_joint_proofs)
 
 
 class KeyMaker:
@@ -80,13 +87,13 @@ def test_proving_policy__without_a_chain__is_as_set_and_saves_no_gas(batching: s
 
 @pytest.mark.parametrize("batching", ["auto", "off", "always"])
 def test_proving_policy__on_a_chain_with_both_verifiers__is_as_set_and_saves_gas(batching: str) -> None:
-    policy = proving_policy(settings(batching=batching), ChainTarget(CHAIN, "0x11", "0x22"), 30)
+    policy = proving_policy(settings(batching=batching), target(takes_joint_proofs=True), 30)
     assert (policy.batching, policy.saves_gas) == (batching, True)
 
 
 @pytest.mark.parametrize("batching", ["auto", "off", "always"])
 def test_proving_policy__on_a_chain_without_a_joint_verifier__each_window_is_proved_alone(batching: str) -> None:
-    assert proving_policy(settings(batching=batching), ChainTarget(CHAIN, "0x11"), 30).batching == "off"
+    assert proving_policy(settings(batching=batching), target(takes_joint_proofs=False), 30).batching == "off"
 
 
 def test_proving_policy__a_lease__outlasts_the_provers_patience() -> None:
@@ -101,3 +108,33 @@ def test_proving_policy__owner__tells_this_process_among_those_of_all_machines()
 def test_limits__are_those_of_the_settings() -> None:
     found = limits(settings(proof_time_limit_s=9, prover_memory_mib=99, prover_lifetime=8, prover_threads=3))
     assert (found.time_s, found.memory_mib, found.calls, found.threads) == (9, 99, 8, 3)
+
+
+def test_publishing_policy__is_that_of_the_settings_in_ms() -> None:
+    wanted = settings(
+        heartbeat_s=90, deviation=0.1, confirmations=4, replace_after_s=1.5, low_balance_updates=3, dry_run=True
+    )
+    assert publishing_policy(wanted) == PublishingPolicy(90_000, 0.1, 4, 1_500, 3, dry_run=True)
+
+
+def test_open_sender__without_a_key__is_none() -> None:
+    assert open_sender(settings(), NOTHING) is None
+
+
+def test_open_sender__with_a_key__is_its_account() -> None:
+    sender = open_sender(settings(submitter_key="11" * 32), NOTHING)
+    assert sender is not None
+    assert sender.address == ADDRESS
+
+
+def test_open_attesters__are_the_own_key_first_and_those_over_http(sqlite_database: Database) -> None:
+    wanted = settings(attesters="http://a.example,http://user:pw@b.example/x", attester_key="11" * 32)
+    assert [one.host for one in open_attesters(wanted, wanted.attesters, sqlite_database)] == [
+        "own",
+        "a.example",
+        "b.example",
+    ]
+    assert [one.host for one in open_attesters(settings(), wanted.attesters, sqlite_database)] == [
+        "a.example",
+        "b.example",
+    ]

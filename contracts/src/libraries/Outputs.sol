@@ -63,7 +63,7 @@ library Outputs {
     }
 
     /// @notice exp(value / 2**scale) with 18 decimals.
-    /// @dev For values up to `MAX_LN_VOLATILITY` within 1e-18 of the exact value, relative, and one unit of the last
+    /// @dev For values up to `MAX_LN_VOLATILITY` within 0.6e-18 of the exact value, relative, and one unit of the last
     /// decimal: the exponent is rounded to the nearest of 18 decimals, which is a relative 0.5e-18, and solady's
     /// exponential is exact to 2e-20, relative, before it rounds down.
     function exponential(int256 value, uint8 scale) internal pure returns (uint256) {

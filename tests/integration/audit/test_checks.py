@@ -34,6 +34,30 @@ def test_bundle__as_it_was_made__holds(audit: Callable[[dict[str, Any]], Verdict
     verdict = audit(document)
     assert verdict.holds, verdict.reason
     assert verdict.checks[-1] == "sha256"
+    assert list(verdict.signers) == [one["signer"] for one in document["attested"]["signatures"]]
+
+
+def test_bundle__nobody_signed__holds_and_says_so(bundle: Bundle, app: Application) -> None:
+    unsigned = bundle.model_copy(update={"attested": None})
+    verdict = app.auditor.verify(unsigned.model_copy(update={"sha256": unsigned.digest()}))
+    assert (verdict.holds, verdict.signers) == (True, ())
+
+
+def test_signed_by__whoever_signed_in_any_letters__holds(bundle: Bundle, app: Application) -> None:
+    assert bundle.attested is not None
+    wanted = [one.signer for one in bundle.attested.signatures]
+    assert len(wanted) >= 2
+    for accounts in (wanted, [wanted[0].lower()], ["0x" + wanted[1][2:].upper()]):
+        assert app.auditor.verify(bundle, accounts).holds
+
+
+@pytest.mark.parametrize("signed", [True, False], ids=["signed by others", "signed by nobody"])
+def test_signed_by__somebody_who_did_not__is_named(bundle: Bundle, app: Application, signed: bool) -> None:
+    stranger = "0x" + "11" * 20
+    changed = bundle if signed else bundle.model_copy(update={"attested": None})
+    verdict = app.auditor.verify(changed, [stranger])
+    assert (verdict.holds, verdict.failed, verdict.signers) == (False, "signatures", ())
+    assert verdict.reason == f"{stranger} has not signed it"
 
 
 def _flip_hex(text: str, place: int) -> str:
@@ -87,8 +111,33 @@ def _put_in_proof(field: str, value: Any) -> Change:
     return change
 
 
+def _in_attested(*path: Any, value: Any) -> Change:
+    """Put a value, or what a function makes of the one that is there."""
+
+    def change(document: dict[str, Any]) -> None:
+        place = document["attested"]
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value(place[path[-1]]) if callable(value) else value
+
+    return change
+
+
+def _signed_twice(document: dict[str, Any]) -> None:
+    document["attested"]["signatures"] *= 2
+
+
+def _swap_signers(document: dict[str, Any]) -> None:
+    first, second = document["attested"]["signatures"][:2]
+    first["signer"], second["signer"] = second["signer"], first["signer"]
+
+
 def _other_regime(document: dict[str, Any]) -> None:
     document["regime"] = "low" if document["regime"] == "high" else "high"
+
+
+def _both_feeds(document: dict[str, Any]) -> None:
+    document["feed"] = document["attested"]["windows"][0][0] = "eth-usdt-4h"
 
 
 CHANGES: list[tuple[str, Change, str]] = [
@@ -114,7 +163,8 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("the SRS hash", _flip("proof", "srs_hash", place=0), "keys"),
     ("the circuit hash", _flip("proof", "circuit_hash", place=0), "keys"),
     ("the model id", _flip("model_id", place=0), "model_id"),
-    ("the feed", _put("feed", "eth-usdt-4h"), "id"),
+    ("the feed", _put("feed", "eth-usdt-4h"), "signatures"),
+    ("the feed, of the signatures too", _both_feeds, "signatures"),
     ("the feed, to one without a model", _put("feed", "sol-usdt-4h"), "model_id"),
     ("what kind the SRS is", _put_in_proof("srs_development", False), "keys"),
     ("a joint proof", _put("joint", {"slot": 0, "observations": [[1]] * 10}), "keys"),
@@ -123,6 +173,22 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("the regime", _other_regime, "forecast"),
     ("the probability", _put("p_high", 0.123), "forecast"),
     ("the volatility", _put("vol_annualised", 0.5), "forecast"),
+    ("the chain that was signed for", _in_attested("chain_id", value=1), "signatures"),
+    ("the oracle that was signed for", _in_attested("oracle", value="0x" + "11" * 20), "signatures"),
+    ("the oracle's letters", _in_attested("oracle", value=str.lower), "sha256"),
+    ("the feed that was signed for", _in_attested("windows", 0, 0, value="eth-usdt-4h"), "signatures"),
+    ("the window that was signed for", _in_attested("windows", 0, 1, value="2026-01-01T00:00:00Z"), "signatures"),
+    ("windows that the proof does not have", _in_attested("windows", value=lambda one: one * 2), "signatures"),
+    ("a signer", _in_attested("signatures", 0, "signer", value="0x" + "11" * 20), "signatures"),
+    ("a signer's letters", _in_attested("signatures", 0, "signer", value=str.lower), "signatures"),
+    ("an r", _in_attested("signatures", 0, "r", value=lambda one: _flip_hex(one, 9)), "signatures"),
+    ("an r that is no number of the curve", _in_attested("signatures", 0, "r", value="0x" + "ff" * 32), "signatures"),
+    ("a vs", _in_attested("signatures", 1, "vs", value=lambda one: _flip_hex(one, -1)), "signatures"),
+    ("a vs in the upper half", _in_attested("signatures", 1, "vs", value="0x7f" + "ff" * 31), "signatures"),
+    ("somebody signing twice", _signed_twice, "signatures"),
+    ("who signed what", _swap_signers, "signatures"),
+    ("a signature left out", _in_attested("signatures", value=lambda one: one[1:]), "sha256"),
+    ("all signatures left out", _put("attested", None), "sha256"),
     ("the id", _flip("id", place=3), "id"),
     ("proved before it was predicted", _put("proved_at", "2020-01-01T00:00:00Z"), "times"),
     ("proved a little later", _put("proved_at", "2036-01-01T00:00:00Z"), "sha256"),
@@ -166,7 +232,7 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def _another(value: Any) -> Any:
-    if value is None:
+    if value is None:  # only `joint` is
         return {"slot": 0, "observations": [[1]] * 10}
     if isinstance(value, bool):
         return not value

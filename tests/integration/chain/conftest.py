@@ -26,19 +26,24 @@ from app.chain.reverts import error_name, explain
 from app.chain.rpc import Rpc
 from app.clock import Clock, wall_ms
 from app.features.variation import CANDLES_NEEDED, INPUTS, VariationSpec, observe
+from app.inference.network import dequantise, forecast_from
 from app.inference.release import ReleasedModel
 from app.proving.pool import ProverPool
 from app.settings import Settings
 from app.sim.market import SimulatedMarket
 from app.steps.deployment import model_plan
+from app.store.database import Database
 from app.types import (
     MINUTE_MS,
+    Attestation,
+    AttestationOutcome,
     AttesterSignature,
     Claim,
     Feed,
     Keys,
     ModelId,
     OracleAt,
+    Prediction,
     Proof,
     Window,
 )
@@ -300,6 +305,37 @@ def chain(_deployed: Chain) -> Iterator[Chain]:
 def clock(chain: Chain) -> Clock:
     """The chain's time, as the service sees it."""
     return Clock(market_start_ms=chain.time_s() * 1000, wall_start_ms=wall_ms())
+
+
+@pytest.fixture
+def store_signed(
+    chain: Chain,
+    windows: list[Publishable],
+    signatures: Callable[..., list[AttesterSignature]],
+    model: ReleasedModel,
+    make_prediction: Callable[..., Prediction],
+) -> Callable[[Database, int], Prediction]:
+    """Puts a window with its proof and signatures into a store, as the service has it before it submits."""
+
+    def store_it(database: Database, number: int) -> Prediction:
+        made = windows[number]
+        ((feed, end_ms),) = made.claim.windows
+        prediction = make_prediction(
+            feed=feed, window_end_ms=end_ms, model_id=made.claim.model_id, observation=made.observations[0]
+        )
+        forecast = forecast_from(dequantise(made.proof.outputs, model.output_scale))
+        answers = [
+            Attestation(prediction.id, one.signer, AttestationOutcome.SIGNED, one, None, end_ms)
+            for one in signatures(made.claim, chain.oracle)
+        ]
+        with database.unit_of_work() as store:
+            assert store.predictions.add(prediction)
+            store.jobs.lease("me", 0, 1_000, 5)
+            assert store.jobs.finish(prediction.id, "me", made.proof, forecast, end_ms + 1_000)
+            store.attestations.record(answers, chain.oracle)
+        return prediction
+
+    return store_it
 
 
 @pytest.fixture(scope="session")

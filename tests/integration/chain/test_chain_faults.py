@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +22,6 @@ from typing import Any
 
 import pytest
 import requests
-import sqlalchemy as sa
 
 from app.chain.account import Account
 from app.chain.anvil import KEY
@@ -30,14 +31,11 @@ from app.chain.rpc import Rpc
 from app.chain.sender import FeeCaps, Fees, Sender
 from app.chain.updates import update_calldata
 from app.clock import Clock
-from app.inference.network import dequantise, forecast_from
-from app.inference.release import ReleasedModel
 from app.metrics import Metrics
 from app.steps.publishing import OracleTarget, PublishingPolicy, SubmitOutcome
 from app.steps.submit import SubmitStep
 from app.store.database import Database
-from app.store.tables import transactions
-from app.types import Attestation, AttestationOutcome, Prediction, Status, TransactionState
+from app.types import MINUTE_MS, Prediction, Status, TransactionState
 
 FEED = "btc-usdt-4h"
 GWEI = 10**9
@@ -96,6 +94,7 @@ class Line:
     cut: bool = False
     loses_request: str | None = None
     loses_answer: str | None = None
+    rewrites: Callable[[bytes], bytes] = bytes
     carried: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -104,7 +103,7 @@ class Line:
             return None
         answer = requests.post(self.chain_url, data=body, headers={"Content-Type": "application/json"}, timeout=30)
         self.carried.append(method)
-        return None if method == self.loses_answer else answer.content
+        return None if method == self.loses_answer else self.rewrites(answer.content)
 
 
 @contextmanager
@@ -133,7 +132,7 @@ def line_to(chain_url: str) -> Iterator[Line]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         line.url = f"http://127.0.0.1:{server.server_port}"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield line
         server.shutdown()
 
@@ -157,46 +156,21 @@ Sign = Callable[[int], Prediction]
 def make_step(chain: Any, line: Line, clock: Clock, submitter: Account, sqlite_database: Database) -> Step:
     """A submitter that knows nothing but the store: what a fresh process is."""
 
-    def make(**policy: Any) -> SubmitStep:
+    def make(later_ms: int = 0, **policy: Any) -> SubmitStep:
+        at = replace(clock, market_start_ms=clock.market_start_ms + later_ms)
         rpc = Rpc([line.url], timeout_s=5)
         reader = OracleReader(rpc, chain.oracle.contract)
         sender = Sender(rpc, submitter, FeeCaps.of_gwei(100, 2))
         target = OracleTarget(reader.oracle, reader, Rounds(rpc, reader.oracle), sender)
-        return SubmitStep([FEED], sqlite_database, clock, Metrics(), target, replace(EVERYTHING, **policy))
+        return SubmitStep([FEED], sqlite_database, at, Metrics(), target, replace(EVERYTHING, **policy))
 
     return make
 
 
 @pytest.fixture
-def sign(
-    chain: Any,
-    windows: list[Any],
-    signatures: Callable[..., Any],
-    model: ReleasedModel,
-    sqlite_database: Database,
-    make_prediction: Callable[..., Prediction],
-) -> Sign:
+def sign(store_signed: Callable[[Database, int], Prediction], sqlite_database: Database) -> Sign:
     """A window with its proof and signatures in the store, as the service has it before it submits."""
-
-    def stored(number: int) -> Prediction:
-        made = windows[number]
-        end_ms = made.claim.windows[0][1]
-        forecast = forecast_from(dequantise(made.proof.outputs, model.output_scale))
-        prediction = make_prediction(
-            feed=FEED, window_end_ms=end_ms, model_id=model.model_id, observation=made.observations[0]
-        )
-        answers = [
-            Attestation(prediction.id, one.signer, AttestationOutcome.SIGNED, one, None, end_ms)
-            for one in signatures(made.claim, chain.oracle)
-        ]
-        with sqlite_database.unit_of_work() as store:
-            assert store.predictions.add(prediction)
-            store.jobs.lease("me", 0, 1_000, 5)
-            assert store.jobs.finish(prediction.id, "me", made.proof, forecast, end_ms + 1_000)
-            store.attestations.record(answers, chain.oracle)
-        return prediction
-
-    return stored
+    return lambda number: store_signed(sqlite_database, number)
 
 
 @pytest.fixture
@@ -222,15 +196,14 @@ def settled(chain: Any, sqlite_database: Database, submitter: Account) -> Callab
 
 
 @pytest.fixture
-def kept(sqlite_database: Database) -> Callable[[], list[tuple[int, str, str]]]:
+def kept(tmp_path: Path, sqlite_database: Database) -> Callable[[], list[tuple[int, str, str]]]:
     """Nonce, state and hash of every transaction in the store."""
 
     def rows() -> list[tuple[int, str, str]]:
-        with sqlite_database._engine.connect() as connection:
-            found = connection.execute(
-                sa.select(transactions).order_by(transactions.c.nonce, transactions.c.sent_at_ms)
-            )
-            return [(row.nonce, row.state, row.tx_hash) for row in found]
+        with closing(sqlite3.connect(tmp_path / "oracle.db")) as connection:
+            return connection.execute(
+                "SELECT nonce, state, tx_hash FROM transactions ORDER BY nonce, sent_at_ms"
+            ).fetchall()
 
     return rows
 
@@ -358,10 +331,9 @@ def test_older_attempt__mined_after_its_replacement_was_stored__is_the_one_that_
 
 
 def test_transaction_stuck_beyond_the_submission_limit__is_cancelled_and_the_next_window_published(
-    chain: Any, make_step: Step, sign: Sign, settled: Callable[..., None], sqlite_database: Database, clock: Clock
+    chain: Any, make_step: Step, sign: Sign, settled: Callable[..., None], sqlite_database: Database
 ) -> None:
-    late, step = stuck(chain, make_step(), sign), make_step()
-    step._settlement._clock = replace(clock, market_start_ms=clock.market_start_ms + 14 * 60_000)
+    late, step = stuck(chain, make_step(), sign), make_step(later_ms=14 * MINUTE_MS)
     assert outcomes_until(step, SubmitOutcome.REPLACED)
     chain.mine()
     assert outcomes_until(step, SubmitOutcome.CANCELLED)
@@ -503,8 +475,7 @@ def ask(process: Any) -> str:
     return str(process.stdout.readline().strip())
 
 
-@pytest.mark.parametrize("stop_at", ["stored", "sent"])
-@pytest.mark.parametrize("mined_meanwhile", [True, False])
+@pytest.mark.parametrize(("stop_at", "mined_meanwhile"), [("stored", False), ("sent", False), ("sent", True)])
 def test_process_killed__goes_on_with_the_same_transaction(
     chain: Any,
     sign: Sign,
@@ -516,8 +487,6 @@ def test_process_killed__goes_on_with_the_same_transaction(
     mined_meanwhile: bool,
 ) -> None:
     """Between storing the hash and sending, and between sending and the receipt."""
-    if stop_at == "stored" and mined_meanwhile:
-        pytest.skip("what was not sent is not mined")
     chain.ask("evm_setAutomine", False)
     first = sign(0)
     with submitter_process(chain, tmp_path / "oracle.db", clock, stop_at) as process:
@@ -543,23 +512,70 @@ def test_process_killed__goes_on_with_the_same_transaction(
     assert (first_nonce, first_hash, second_nonce) == (nonce, tx_hash, nonce + 1)
 
 
-def test_somebody_elses_transaction__took_the_place_of_ours__the_window_is_theirs(
-    chain: Any,
-    make_step: Step,
-    sign: Sign,
-    settled: Callable[..., None],
-    windows: list[Any],
-    signatures: Callable[..., Any],
-) -> None:
-    """Ours waits when theirs is mined, and reverts."""
-    chain.ask("evm_setAutomine", False)
-    step, only = make_step(replace_after_ms=300_000), sign(0)
-    assert step.next() is SubmitOutcome.SENT
-    calldata = update_calldata(windows[0].claim, windows[0].proof, signatures(windows[0].claim, chain.oracle))
+@pytest.fixture
+def relayed(chain: Any, windows: list[Any], signatures: Callable[..., Any]) -> Callable[[int], None]:
+    """Somebody else sends a window's update, and offers more for it than we do."""
     stranger = Account.from_secret(STRANGER_KEY, None, "submitter")
     chain.ask("anvil_setBalance", stranger.address, hex(10**18))
-    theirs = Sender(Rpc([chain.url]), stranger, FeeCaps.of_gwei(100, 50))
-    theirs.send(theirs.sign(chain.oracle.contract, calldata, 800_000, 0, Fees(50 * GWEI, 20 * GWEI)).raw)
+
+    def send(number: int) -> None:
+        made, sender = windows[number], Sender(Rpc([chain.url]), stranger, FeeCaps.of_gwei(100, 50))
+        calldata = update_calldata(made.claim, made.proof, signatures(made.claim, chain.oracle))
+        nonce = sender.nonces()[0]
+        sender.send(sender.sign(chain.oracle.contract, calldata, 800_000, nonce, Fees(50 * GWEI, 20 * GWEI)).raw)
+
+    return send
+
+
+def test_update_of_somebody_else__overtakes_ours__the_window_is_theirs(
+    chain: Any, make_step: Step, sign: Sign, settled: Callable[..., None], relayed: Callable[[int], None]
+) -> None:
+    """Ours reverts."""
+    chain.ask("evm_setAutomine", False)
+    step, first = make_step(replace_after_ms=300_000), sign(0)
+    assert step.next() is SubmitOutcome.SENT
+    relayed(0)
     chain.mine()
-    assert outcomes_until(step, SubmitOutcome.IDLE)
+    assert SubmitOutcome.REVERTED in outcomes_until(step, SubmitOutcome.IDLE)
+    settled(first, ours=False)
+
+
+def test_reorg__of_ours_and_of_what_overtook_it__the_window_is_published_anew(
+    chain: Any, make_step: Step, sign: Sign, settled: Callable[..., None], relayed: Callable[[int], None]
+) -> None:
+    chain.ask("evm_setAutomine", False)
+    step, first = make_step(replace_after_ms=300_000), sign(0)
+    assert step.next() is SubmitOutcome.SENT
+    relayed(0)
+    chain.mine()
+    outcomes_until(step, SubmitOutcome.IDLE)
+    chain.ask("evm_setAutomine", True)
+    chain.mine(2)
+    chain.ask("anvil_reorg", 3, [])
+    assert chain.published() == []
+    assert SubmitOutcome.REORGED in outcomes_until(step, SubmitOutcome.CONFIRMED)
+    outcomes_until(step, SubmitOutcome.IDLE)
+    settled(first)
+
+
+def test_reorg__of_somebody_elses_update__ours_takes_its_place(
+    chain: Any, make_step: Step, sign: Sign, settled: Callable[..., None], relayed: Callable[[int], None]
+) -> None:
+    step, only = make_step(), sign(0)
+    relayed(0)
+    assert outcomes_until(step, SubmitOutcome.IDLE) == [SubmitOutcome.PUBLISHED_BY_OTHERS, SubmitOutcome.IDLE]
     settled(only, ours=False)
+    chain.mine(2)
+    chain.ask("anvil_reorg", 3, [])
+    assert SubmitOutcome.REORGED in outcomes_until(step, SubmitOutcome.CONFIRMED)
+    settled(only)
+
+
+def test_chain_whose_blocks_hold_signatures__is_published_to(
+    make_step: Step, sign: Sign, line: Line, settled: Callable[..., None]
+) -> None:
+    """Proof of authority: 97 bytes and more of extra data, where Ethereum has 32."""
+    line.rewrites = lambda answer: re.sub(rb'"extraData":"0x[^"]*"', b'"extraData":"0x' + b"ab" * 97 + b'"', answer)
+    step, only = make_step(), sign(0)
+    outcomes_until(step, SubmitOutcome.CONFIRMED)
+    settled(only)

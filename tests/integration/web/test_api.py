@@ -9,12 +9,24 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.audit.bundle import Bundle
-from app.chain.calldata import verify_calldata
-from app.types import Prediction, iso
+from app.chain.attestation import feed_id
+from app.steps.update import Update, ready_update
+from app.types import Prediction, iso, parse_time
 from app.web.application import create_web
 from app.wiring import Application
 
 FEED = "/v1/feeds/btc-usdt-4h"
+
+
+@pytest.fixture(scope="module")
+def update(app: Application, confirmed: Prediction) -> Update:
+    """What was published of it."""
+    target = app.pipeline.target
+    assert target is not None
+    with app.database.unit_of_work(write=False) as store:
+        found = ready_update(store, confirmed, target.oracle, target.reader.panel())
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +42,10 @@ def test_latest__is_the_proved_forecast_with_its_age_and_transaction(client: Tes
     assert body["status"] == "confirmed"
     assert body["regime"] == confirmed.regime
     assert 0 < body["age_seconds"] < 600
-    assert body["onchain"]["gas_used"] <= 430_000
     assert "proof" not in body
+    onchain = body["onchain"]
+    assert (onchain["state"], onchain["ours"], onchain["chain_id"]) == ("confirmed", True, 31337)
+    assert 300_000 < onchain["gas_used"] <= 560_000
 
 
 def test_latest__serves_what_the_circuit_says(client: TestClient, confirmed: Prediction, bundle: Bundle) -> None:
@@ -39,14 +53,35 @@ def test_latest__serves_what_the_circuit_says(client: TestClient, confirmed: Pre
     assert (body["p_high"], body["vol_annualised"]) == (bundle.p_high, bundle.vol_annualised)
 
 
-def test_latest__includes_what_is_asked_for(client: TestClient, app: Application, confirmed: Prediction) -> None:
+def test_latest__includes_what_is_asked_for(client: TestClient, confirmed: Prediction, update: Update) -> None:
     body = client.get(f"{FEED}/latest", params={"include": "proof,observation,calldata"}).json()
     assert body["observation"] == list(confirmed.observation)
     assert body["proof"]["commitment"] == body["proof"]["proof"][:130]
-    with app.database.unit_of_work(write=False) as store:
-        found = store.predictions.proof(confirmed.id)
-    assert found is not None
-    assert body["calldata"] == verify_calldata(found[0])
+    assert body["calldata"] == "0x" + update.calldata.hex()
+    assert "attestations" not in body
+
+
+def test_latest__attestations__tell_what_each_attester_answered_by_its_host(client: TestClient, update: Update) -> None:
+    told = client.get(f"{FEED}/latest", params={"include": "attestations"}).json()["attestations"]
+    signed = {one["signer"] for one in told if one["outcome"] == "signed"}
+    assert {one.signer for one in update.signatures} <= signed
+    assert "own" in {one["attester"] for one in told}
+    assert not [one["attester"] for one in told if "/" in one["attester"]]
+
+
+def test_update__is_the_call_that_was_sent_and_says_what_it_does(
+    client: TestClient, app: Application, confirmed: Prediction, update: Update
+) -> None:
+    body = client.get(f"{FEED}/update").json()
+    target = app.pipeline.target
+    assert target is not None
+    assert (body["chain_id"], body["contract"]) == (target.oracle.chain_id, target.oracle.contract)
+    assert (body["calldata"], body["gas"]) == ("0x" + update.calldata.hex(), update.gas)
+    assert body["windows"] == [{"feed": confirmed.feed, "window_end": iso(confirmed.window_end_ms)}]
+    assert (body["model_id"], body["published"]) == (confirmed.model_id, True)
+    assert body["signers"] == [one.signer for one in update.signatures]
+    limit_ms = target.reader.submission_limit_s() * 1000
+    assert parse_time(body["expires"]) == confirmed.window_end_ms + limit_ms
 
 
 def test_latest__with_its_etag__is_not_modified(client: TestClient) -> None:
@@ -90,6 +125,7 @@ def test_latest__in_a_cache__never_outlives_what_the_caller_accepts(
         (f"{FEED}/predictions?cursor=%00", 400, "bad-input", "cursor"),
         (f"{FEED}/candles?step=7", 400, "bad-input", "step"),
         (f"{FEED}/candles?start=2020-01-01T00:00:00Z", 400, "bad-input", "seven days"),
+        ("/v1/feeds/doge-usdt-4h/update", 404, "unknown-feed", "btc-usdt-4h"),
         ("/v1/predictions/nothing", 404, "unknown-prediction", "nothing"),
         ("/v1/predictions/nothing/bundle", 404, "unknown-prediction", "nothing"),
         ("/v1/models/nothing", 404, "unknown-model", "nothing"),
@@ -130,6 +166,7 @@ def test_bundle__downloaded_and_posted__holds(client: TestClient, confirmed: Pre
     assert confirmed.id in bundle.headers["content-disposition"]
     verdict = client.post("/v1/verify", content=bundle.content).json()
     assert verdict["holds"], verdict["reason"]
+    assert verdict["signers"] == [one["signer"] for one in bundle.json()["attested"]["signatures"]]
 
 
 def test_verify__of_a_changed_bundle__names_what_fails(client: TestClient, bundle: Bundle) -> None:
@@ -169,11 +206,25 @@ def test_feeds__tell_model_venues_chain_and_that_the_market_is_simulated(client:
     (feed,) = client.get("/v1/feeds").json()["feeds"]
     assert feed["market"] == "simulated"
     assert feed["srs"]["development"] is True
-    assert feed["chain"]["chain_id"] == 31337
     assert feed["venues"][0]["venue"] == "binance"
     assert client.get(f"/v1/models/{feed['model_id']}").json()["name"] == feed["model_name"]
     srs = client.get(f"/v1/srs/{feed['srs']['sha256']}")
     assert srs.content == app.pipeline.feeds["btc-usdt-4h"].keys.srs.read_bytes()
+
+
+def test_feed__chain__tells_oracle_attesters_payer_and_how_the_last_steps_ended(
+    client: TestClient, app: Application, update: Update
+) -> None:
+    target = app.pipeline.target
+    assert target is not None
+    assert target.sender is not None
+    chain = client.get(FEED).json()["chain"]
+    assert (chain["chain_id"], chain["oracle"]) == (31337, target.oracle.contract)
+    assert chain["feed_id"] == "0x" + feed_id("btc-usdt-4h").hex()
+    assert (len(chain["signers"]), chain["threshold"]) == (3, 2)
+    assert {one.signer for one in update.signatures} <= set(chain["signers"])
+    assert chain["sender"] == target.sender.address
+    assert (chain["attesting"]["outcome"], chain["publishing"]["outcome"]) == ("attested", "confirmed")
 
 
 def test_health_readiness_and_metrics(client: TestClient) -> None:
@@ -182,7 +233,11 @@ def test_health_readiness_and_metrics(client: TestClient) -> None:
     assert ready["prover_process_ids"]
     assert ready["feeds"]["btc-usdt-4h"] > 0
     metrics = client.get("/metrics").text
+    assert (ready["attesting"]["outcome"], ready["publishing"]["outcome"]) == ("attested", "confirmed")
     assert 'veriregime_proofs_total{outcome="proved"} 1.0' in metrics
+    assert 'veriregime_submissions_total{outcome="confirmed"} 1.0' in metrics
+    assert 'veriregime_attestations_total{attester="own",outcome="signed"} 1.0' in metrics
+    assert "veriregime_submitter_balance_ether" in metrics
     assert "veriregime_forecast_age_seconds" in metrics
 
 

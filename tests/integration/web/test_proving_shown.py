@@ -74,6 +74,15 @@ def disagreeing(shown: Application, predict: Callable[..., Prediction]) -> Itera
         store.disagreements.clear(made.id, 1)
 
 
+def test_no_chain__is_said_wherever_one_would_be_told_of(client: TestClient) -> None:
+    answer = client.get(f"{FEED}/update")
+    assert (answer.status_code, answer.json()["type"]) == (404, "no-chain")
+    assert "VERIREGIME_RPC_URLS" in answer.json()["detail"]
+    assert client.get(FEED).json()["chain"] is None
+    ready = client.get("/readyz").json()
+    assert (ready["attesting"], ready["publishing"]) == (None, None)
+
+
 def alarms_of_metrics(client: TestClient) -> str:
     (line,) = [line for line in client.get("/metrics").text.splitlines() if line.startswith("veriregime_alarms{")]
     return line

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.audit.bundle import Bundle, BundleJoint, instance_word, make_bundle, parse_bundle
+from app.audit.bundle import (
+    Bundle,
+    BundleAttested,
+    BundleJoint,
+    BundleSignature,
+    instance_word,
+    make_bundle,
+    parse_bundle,
+)
 from app.errors import BundleMalformed, BundleOutOfForm, BundleTooLarge, CandlesGone
 from app.features.variation import CANDLES_NEEDED, candles_digest
 from app.types import SCALAR_FIELD, Candles, Prediction, Proof, Status
@@ -104,14 +112,14 @@ def test_parse_bundle__not_json__is_no_bundle(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [b"[]", b"{}", b"null", b"7", b'"bundle"', b'{"format": "veriregime-model/1"}'])
 def test_parse_bundle__other_json__is_no_bundle(raw: bytes) -> None:
-    with pytest.raises(BundleMalformed, match=r"this is no veriregime-bundle/2 file") as caught:
+    with pytest.raises(BundleMalformed, match=r"this is no veriregime-bundle/3 file") as caught:
         parse_bundle(raw, LIMIT)
     assert type(caught.value) is BundleMalformed
 
 
 def test_parse_bundle__another_format__is_no_bundle(loose: JsonObject) -> None:
-    loose["format"] = "veriregime-bundle/3"
-    with pytest.raises(BundleMalformed, match="this is no veriregime-bundle/2 file"):
+    loose["format"] = "veriregime-bundle/2"
+    with pytest.raises(BundleMalformed, match="this is no veriregime-bundle/3 file"):
         parse_bundle(json.dumps(loose).encode(), LIMIT)
 
 
@@ -298,6 +306,12 @@ OTHER_VALUES = {
     "network_outputs": [-0.25, 0.1, -1.0],
     "outputs": [0, 0, 0],
     "joint": BundleJoint(slot=0, observations=[[-384, 0, 7, 384]]),
+    "attested": BundleAttested(
+        chain_id=1,
+        oracle="0x" + "11" * 20,
+        windows=[("btc-usdt-4h", "2025-09-15T12:00:00Z")],
+        signatures=[BundleSignature(signer="0x" + "22" * 20, r="0x" + "33" * 32, vs="0x" + "44" * 32)],
+    ),
     "predicted_at": "2025-09-15T12:00:00Z",
     "proved_at": "2025-09-15T12:00:00Z",
 }
