@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
 
+from app.chain.account import Account
 from app.chain.compiler import node_tool
 from app.chain.deployment import require_deployment
 from app.chain.reading import ContractReader
 from app.clock import wall_ms
-from app.errors import Misconfigured, OracleError
+from app.errors import Misconfigured, NotNow, OracleError
 from app.inference.release import load_models
 from app.settings import Settings, parse_feed
+from app.steps.attester_client import AttesterClient
 from app.types import iso
 from app.web.server import listen
-from app.wiring import model_for, open_database, open_pool, open_rpc, open_venue
+from app.wiring import model_for, open_database, open_oracle, open_pool, open_rpc, open_venue
 
 _MAX_SKEW_MS = 2_000
 
@@ -48,6 +50,7 @@ def check_installation(settings: Settings) -> list[Finding]:
         ("port", _port, Level.FAILED),
         ("venues", _venues, Level.WARNING),
         ("contracts", _contracts, Level.WARNING),
+        ("attesters", _attesters, Level.WARNING),
         ("training", _training, Level.WARNING),
     )
     return [_finding(settings, *subject) for subject in subjects]
@@ -136,6 +139,33 @@ def _contracts(settings: Settings) -> str:
     if not ContractReader(rpc).code(oracle):
         raise Misconfigured(f"chain {rpc.chain_id} has no contract at {oracle}: see `veriregime contracts status`")
     return f"{tools}; oracle {oracle} on chain {rpc.chain_id}"
+
+
+def _attesters(settings: Settings) -> str:
+    if not settings.rpc_urls:
+        return "no chain is set, so nobody has to sign"
+    reader = open_oracle(settings, open_rpc(settings))
+    panel, words, ready = reader.panel(), [], set()
+    secret = settings.key_of("attester")
+    if secret is not None:
+        ready.add(Account.from_secret(*secret, "attester").address)
+    for url in settings.attesters:
+        client = AttesterClient(str(url), settings.attest_timeout_s, settings.token())
+        try:
+            signer, contract = client.introduce()
+        except NotNow as error:
+            words.append(str(error))
+            continue
+        if contract.lower() != reader.oracle.contract.lower():
+            words.append(f"the attester {client.name} signs for the oracle {contract}")
+        else:
+            ready.add(signer)
+    strangers = sorted(ready - set(panel.signers))
+    words += [f"{signer} is not an attester of the oracle" for signer in strangers]
+    found = f"{len(ready - set(strangers))} of {len(panel.signers)} can be asked, {panel.threshold} must sign"
+    if words or len(ready) - len(strangers) < panel.threshold:
+        raise Misconfigured("; ".join([found, *words]) + ": see VERIREGIME_ATTESTERS")
+    return found
 
 
 def _training(settings: Settings) -> str:

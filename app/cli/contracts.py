@@ -57,7 +57,9 @@ def deploy(
     salt: Annotated[
         str | None, typer.Option(help="Any words: other addresses for the same contracts and parameters.")
     ] = None,
-    reserve: Annotated[int, typer.Option(min=0, max=256, help="Rounds of each feed whose storage is paid ahead.")] = 256,
+    reserve: Annotated[
+        int, typer.Option(min=0, max=256, help="Rounds of each feed whose storage is paid ahead.")
+    ] = 256,
     anew: Annotated[
         bool, typer.Option("--anew", help="Leave the recorded deployment to itself and make another.")
     ] = False,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from app.chain.attestation import signer_of
-from app.errors import SignatureInvalid
+from app.errors import NotNow, SignatureInvalid
 from app.types import AttestationOutcome, AttesterSignature, Claim, OracleAt, iso
 
 OWN = "own"
@@ -61,6 +61,17 @@ class AttesterClient:
         self._url = url.rstrip("/") + "/v1/attest"
         self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def introduce(self) -> tuple[str, str]:
+        """Whom it signs as, and for which oracle. Raises `NotNow` when it does not say."""
+        address = self._url.removesuffix("/v1/attest") + "/v1/attester"
+        give_up = time.monotonic() + self._timeout_s
+        try:
+            with requests.get(address, headers=self._headers, timeout=self._timeout_s, stream=True) as response:
+                said = json.loads(_bounded(response, give_up))
+                return str(said["address"]), str(said["contract"])
+        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+            raise NotNow(f"the attester {self.name} does not say who it is: {type(error).__name__}") from None
 
     def ask(self, question: Question) -> Answer:
         """Its answer within the time limit, or why there is none. "Not now" is asked again while there is time."""

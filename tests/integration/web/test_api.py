@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.audit.bundle import Bundle
 from app.chain.attestation import feed_id
+from app.clock import Clock
 from app.steps.update import Update, ready_update
 from app.types import Prediction, iso, parse_time
 from app.web.application import create_web
@@ -112,6 +114,18 @@ def test_latest__in_a_cache__never_outlives_what_the_caller_accepts(
         assert int(headers.rpartition("=")[2]) <= 5
     else:  # a newer window is due: nothing may be kept
         assert headers == "no-cache"
+
+
+def test_update__older_than_the_oracle_takes__is_503_with_where_to_look(
+    app: Application, confirmed: Prediction, update: Update
+) -> None:
+    target = app.pipeline.target
+    assert target is not None
+    too_late_ms = confirmed.window_end_ms + target.reader.submission_limit_s() * 1000
+    with TestClient(create_web(replace(app, clock=Clock(market_start_ms=too_late_ms, speed=0)))) as client:
+        answer = client.get(f"{FEED}/update")
+    assert (answer.status_code, answer.json()["type"]) == (503, "attestations-missing")
+    assert (answer.headers["retry-after"], "include=attestations" in answer.json()["detail"]) == ("5", True)
 
 
 @pytest.mark.parametrize(
