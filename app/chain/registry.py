@@ -12,6 +12,7 @@ from web3 import Web3
 from web3.exceptions import ContractLogicError
 
 from app.chain.abi import contract_abi
+from app.chain.attestation import feed_id
 from app.chain.rpc import Rpc
 from app.errors import ChainError, UnknownModel
 from app.types import Keys, OracleAt
@@ -102,6 +103,11 @@ class OracleReader:
 
     def state_of(self, model_id: str) -> ModelState:
         return ModelState(self._ask("ModelRegistry", self._constant("registry"), "stateOf", bytes.fromhex(model_id)))
+
+    def model_of(self, feed: str) -> str | None:
+        """Id of the model that speaks for a feed; none while none does."""
+        found = bytes(self._ask("ModelRegistry", self._constant("registry"), "modelOf", feed_id(feed)))
+        return found.hex() if any(found) else None
 
     def signers(self) -> tuple[str, ...]:
         """The attesters now, checksum addresses."""

@@ -78,11 +78,12 @@ class Rpc:
                 self._require_chain(endpoint)
                 answer = endpoint.ask(question)
             except ChainUnavailable as error:
-                endpoint.trusted = False
-                away = error
                 if len(self._endpoints) > 1:
-                    log.warning("%s", error)
+                    log.log(logging.DEBUG if endpoint.away else logging.WARNING, "%s", error)
+                endpoint.trusted, endpoint.away = False, True
+                away = error
                 continue
+            endpoint.away = False
             self._current = number
             return answer
         raise away or ChainUnavailable("no RPC endpoint is set: see VERIREGIME_RPC_URLS")
@@ -103,6 +104,7 @@ class _Endpoint:
     def __init__(self, url: str, timeout_s: float) -> None:
         self.host = urlsplit(url).netloc.rpartition("@")[2]
         self.trusted = False
+        self.away = False
         # Without web3's own retries: here the next endpoint is asked instead.
         provider = HTTPProvider(
             URI(url),

@@ -70,13 +70,18 @@ class SubmitStep:
         except (ChainError, Misconfigured) as error:
             outcome = next(known for kind, known in _REFUSALS if isinstance(error, kind))
             detail = str(error)
-            again = self.last is not None and (self.last.outcome, self.last.detail) == (outcome, detail)
-            log.log(logging.DEBUG if again else logging.WARNING, "%s: %s", outcome, detail)
+            log.log(logging.DEBUG if self._was_said(outcome, detail) else logging.WARNING, "%s: %s", outcome, detail)
         finally:
             self._metrics.submissions.labels(outcome).inc()
             if outcome not in (SubmitOutcome.IDLE, SubmitOutcome.PENDING):
                 self.last = StepReport(outcome, detail, self._clock.now_ms())
         return outcome
+
+    def _was_said(self, outcome: SubmitOutcome, detail: str) -> bool:
+        """Fees and balances have another number in their detail every time."""
+        if self.last is None or self.last.outcome is not outcome:
+            return False
+        return outcome in (SubmitOutcome.FEES_TOO_HIGH, SubmitOutcome.BALANCE_TOO_LOW) or self.last.detail == detail
 
     def _step(self, target: OracleTarget, sender: Sender) -> tuple[SubmitOutcome, str]:
         settled = self._settlement.next(target, sender)

@@ -59,6 +59,18 @@ def test_verify__of_the_demos_bundle__holds(veriregime: Run, demo_result: dict[s
     assert json.loads(done.stdout)["holds"] is True
 
 
+def test_verify__signed_by__exits_0_for_who_signed_and_1_for_a_stranger(
+    veriregime: Run, demo_result: dict[str, Any]
+) -> None:
+    signers = [one["signer"] for one in json.loads(Path(demo_result["bundle"]).read_text())["attested"]["signatures"]]
+    assert len(set(signers)) >= 2
+    asked = [part for signer in signers for part in ("--signed-by", signer)]
+    assert veriregime("verify", demo_result["bundle"], *asked).returncode == 0
+    stranger = "0x" + "11" * 20
+    done = veriregime("verify", demo_result["bundle"], *asked, "--signed-by", stranger)
+    assert (done.returncode, f"signatures: {stranger} has not signed it" in done.stdout) == (1, True)
+
+
 def test_verify__of_a_changed_bundle__exits_1_with_the_reason(
     veriregime: Run, demo_result: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -173,7 +185,7 @@ def test_demo__until_ctrl_c__shows_a_confirmed_forecast_and_leaves_no_process(
         assert latest["onchain"]["tx_hash"] in log.read_text()
         assert "VeriRegime" in httpx2.get(url).text
         family = psutil.Process(demo.pid).children(recursive=True)
-        assert len(family) >= 3  # market, chain, prover
+        assert len(family) >= 5  # market, chain, two attesters, prover
         used = sum(process.memory_info().rss for process in (psutil.Process(demo.pid), *family))
         assert used <= 2**30
     finally:

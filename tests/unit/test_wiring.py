@@ -11,11 +11,20 @@ from typing import Any
 import pytest
 
 from app.inference.release import ReleasedModel
-from app.settings import Settings
+from app.settings import Settings, parse_feed
 from app.steps.publishing import OracleTarget, PublishingPolicy
 from app.store.database import Database
 from app.types import Circuit, ModelId, OracleAt
-from app.wiring import batch_keys, limits, open_attesters, open_sender, proving_policy, publishing_policy
+from app.wiring import (
+    batch_keys,
+    chosen_models,
+    limits,
+    model_for,
+    open_attesters,
+    open_sender,
+    proving_policy,
+    publishing_policy,
+)
 
 BOTH = ("btc-usdt-4h", "eth-usdt-4h")
 NOTHING: Any = None
@@ -47,7 +56,9 @@ class KeyMaker:
 
 def keys_for(wanted: Settings, model: ReleasedModel, *others: ReleasedModel) -> tuple[object, Asked]:
     pool: Any = KeyMaker()
-    return batch_keys(wanted, model, {one.name: one for one in (model, *others)}, pool), pool.asked
+    models = {one.name: one for one in (model, *others)}
+    chosen = {feed: model_for(parse_feed(feed), models) for feed in wanted.feeds}
+    return batch_keys(wanted, model, chosen, pool), pool.asked
 
 
 def test_batch_keys__several_feeds_of_the_model__are_those_of_its_joint_circuit(model: ReleasedModel) -> None:
@@ -138,3 +149,31 @@ def test_open_attesters__are_the_own_key_first_and_those_over_http(sqlite_databa
         "a.example",
         "b.example",
     ]
+
+
+class Registry:
+    """An oracle's registry in which one model speaks for every feed, or none does."""
+
+    def __init__(self, active: str | None) -> None:
+        self._active = active
+
+    def model_of(self, feed: str) -> str | None:
+        return self._active
+
+
+def chosen_by(model: ReleasedModel, newer: ReleasedModel, active: str | None) -> str:
+    registry: Any = Registry(active)
+    return chosen_models(settings(), {one.name: one for one in (model, newer)}, registry)["btc-usdt-4h"].name
+
+
+def test_chosen_models__a_newer_release__waits_until_the_registry_has_activated_it(model: ReleasedModel) -> None:
+    newer = replace(model, name="z", model_id=ModelId("cd" * 32))
+    assert chosen_by(model, newer, model.model_id) == model.name
+    assert chosen_by(model, newer, newer.model_id) == "z"
+    assert chosen_by(model, newer, None) == "z"
+    assert chosen_models(settings(), {"a": model, "z": newer}, None)["btc-usdt-4h"].name == "z"
+
+
+def test_chosen_models__active_model_that_is_not_here__says_to_bring_it(model: ReleasedModel) -> None:
+    with pytest.raises(Misconfigured, match="takes model " + "ee" * 32 + " for btc-usdt-4h.*bring its folder"):
+        chosen_by(model, replace(model, name="z"), "ee" * 32)

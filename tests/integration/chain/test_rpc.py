@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import logging
@@ -35,6 +36,9 @@ class _Endpoint(http.server.ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://operator:hunter2@127.0.0.1:{self.server_port}/v3/AccessKey?token=1"
+
+    def handle_error(self, *_: object) -> None:
+        """Who asked has gone: that is what is tested."""
 
     def answer(self, question: dict[str, Any]) -> bytes:
         self.asked.append(question["method"])
@@ -121,6 +125,19 @@ def test_all_endpoints_away__is_unavailable_and_no_log_shows_more_than_hosts(cap
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
     assert told == ["the RPC endpoint at 127.0.0.1:9 does not answer: ConnectionError"] * 2
     assert not [secret for secret in SECRETS if secret in caplog.text]
+
+
+def test_endpoint_that_stays_away__is_logged_once_and_again_after_it_was_there(
+    endpoints: list[_Endpoint], caplog: pytest.LogCaptureFixture
+) -> None:
+    rpc = Rpc([one.url for one in endpoints], timeout_s=5)
+    for first, second in ((500, 500), (500, 500), (200, 500), (500, 500)):
+        endpoints[0].status, endpoints[1].status = first, second
+        with contextlib.suppress(ChainUnavailable):
+            head(rpc)
+    hosts = [f"127.0.0.1:{one.server_port}" for one in endpoints]
+    warned = [record.getMessage().split()[4] for record in caplog.records if record.levelno == logging.WARNING]
+    assert warned == [hosts[0], hosts[1], hosts[0]]
 
 
 def test_endpoint_does_not_answer_in_time__the_next_is_asked(endpoints: list[_Endpoint]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,9 +60,40 @@ def empty_database(database_url: str) -> Iterator[Database]:
     database.close()
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the newest schema and nothing in it, to be copied: migrating anew for each test takes longer."""
+    path = tmp_path_factory.mktemp("migrated") / "oracle.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql: sa.Engine) -> str:
+    """Name of such a database on the server."""
+    with postgresql.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE migrated"))
+    _migrate(postgresql.url.set(database="migrated").render_as_string(hide_password=False))
+    return "migrated"
+
+
+def _migrate(url: str) -> None:
+    database = Database(url, MIGRATIONS)
+    database.upgrade()
+    database.close()
+
+
 @pytest.fixture
-def database(empty_database: Database) -> Database:
-    empty_database.upgrade()
+def database(request: pytest.FixtureRequest, database_url: str, empty_database: Database) -> Database:
+    url = sa.make_url(database_url)
+    if url.drivername == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), str(url.database))
+        return empty_database
+    server: sa.Engine = request.getfixturevalue("postgresql")
+    template = request.getfixturevalue("migrated_postgresql")
+    with server.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {url.database}"))
+        connection.execute(sa.text(f"CREATE DATABASE {url.database} TEMPLATE {template}"))
     return empty_database
 
 

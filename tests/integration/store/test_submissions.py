@@ -208,7 +208,7 @@ def test_sent__several_nonces__is_the_newest_attempt_of_each_lowest_nonce_first(
     database: Database, proved: Predict
 ) -> None:
     first, second = proved(0), proved(1)
-    record(database, first, signed(1, nonce=7))
+    record(database, first, signed(1, nonce=7), now_ms=50)
     include(database, signed(1, nonce=7))
     record(database, second, signed(2, nonce=8))
     with database.unit_of_work() as store:

@@ -95,12 +95,6 @@ def test_fees__caps_below_what_the_chain_asks__are_refused_with_both_numbers(sen
         sender.fees()
 
 
-def test_fees__tip_beyond_the_whole_cap__is_never_more_than_the_fee(eth: Any) -> None:
-    stingy = Sender(eth, Account.from_secret("5e" * 32, None, "submitter"), FeeCaps.of_gwei(12, 50))
-    eth.max_priority_fee = 2 * GWEI
-    assert stingy.fees() == Fees(12 * GWEI, 2 * GWEI)
-
-
 @pytest.mark.parametrize(("base", "fee"), [(1, 30 * 1.125), (40, 81)], ids=["an eighth more", "what is asked now"])
 def test_fees__above_a_stuck_one__are_an_eighth_higher_at_least(
     sender: Sender, eth: ScriptedEth, base: int, fee: float

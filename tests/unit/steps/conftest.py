@@ -163,10 +163,7 @@ def taken_over(sqlite_database: Database, policy: ProvingPolicy, wall: list[int]
 
 
 class SmallChain:
-    """A sender on a chain of its own: a pool of transactions, and blocks that can be taken back.
-
-    Troubles are errors by the name of the method that raises them, until they are removed.
-    """
+    """A sender on a chain of its own: a pool of transactions, and blocks that can be taken back."""
 
     address = "0x" + "aa" * 20
 
@@ -174,14 +171,13 @@ class SmallChain:
         self.blocks = [f"0x{number:064x}" for number in range(100)]
         self.first_nonce = 5
         self.balance = 10**18
-        self.troubles: dict[str, Exception] = {}
+        self.troubles: dict[str, Exception] = {}  # by the method that raises them
         self.calls: list[str] = []
         self.signed: list[SignedTransaction] = []
         self.sent: list[SignedTransaction] = []
         self.pool: list[SignedTransaction] = []
         self.mined: dict[str, tuple[SignedTransaction, Receipt]] = {}
-        self.hidden_for = 0
-        """For how many questions a node that counts a nonce as used does not show the receipt yet."""
+        self.hidden_for = 0  # questions, for which receipts do not show yet
         self.before_send: Callable[[], object] = lambda: None
 
     def mine(self, signed: SignedTransaction, *, succeeded: bool = True) -> None:

@@ -25,7 +25,7 @@ from app.steps.publishing import OracleTarget, SubmitOutcome
 from app.steps.submit import SubmitStep
 from app.steps.update import ready_update
 from app.store.database import Database
-from app.types import MINUTE_MS, Prediction, Regime, SignedTransaction, Status, TransactionState
+from app.types import MINUTE_MS, Prediction, Regime, SignedTransaction, Status
 
 FEED, OTHER = "btc-usdt-4h", "eth-usdt-4h"
 THEIRS = "0x" + "77" * 32
@@ -278,6 +278,19 @@ def test_next__refused_again_for_the_same_reason__is_logged_once(
     assert told == ["would-revert: paused", "would-revert: too old"]
 
 
+def test_next__fees_too_high_with_another_number_each_time__is_logged_once(
+    step: SubmitStep, attested: Attested, chain: Any, times: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    attested()
+    for gwei in (101, 102, 103):
+        chain.troubles["fees"] = FeesTooHigh(f"the chain asks for {gwei} gwei")
+        step.next()
+        times["monotonic_s"] += 15
+    assert [one.getMessage() for one in caplog.records] == ["fees-too-high: the chain asks for 101 gwei"]
+    assert step.last is not None
+    assert step.last.detail == "the chain asks for 103 gwei"
+
+
 def test_next__one_feed_refused__the_other_is_sent_next(
     make_submit: MakeSubmit, attested: Attested, rounds: Any, chain: Any, sqlite_database: Database
 ) -> None:
@@ -300,11 +313,18 @@ def test_next__the_node_does_not_take_it__keeps_what_was_stored(
 
 
 def test_next__dry_run__does_all_but_sign_store_and_send_and_says_it_once(
-    make_submit: MakeSubmit, attested: Attested, chain: Any, rounds: Any, sqlite_database: Database
+    make_submit: MakeSubmit,
+    attested: Attested,
+    chain: Any,
+    rounds: Any,
+    sqlite_database: Database,
+    times: dict[str, float],
 ) -> None:
     made = attested()
     step = make_submit(dry_run=True)
-    assert [step.next(), step.next()] == [SubmitOutcome.DRY_RUN, SubmitOutcome.IDLE]
+    assert step.next() is SubmitOutcome.DRY_RUN
+    times["monotonic_s"] += 60
+    assert step.next() is SubmitOutcome.IDLE
     assert (len(rounds.simulated), chain.signed, chain.sent) == (1, [], [])
     assert status(sqlite_database, made) is Status.PROVED
     assert {"fees", "require_funds"} <= set(chain.calls)
@@ -344,8 +364,9 @@ def test_next__balance__is_shown_and_warned_of_when_it_pays_for_too_few_updates(
     attested()
     chain.balance = balance * 800_000 * 20
     step.next()
-    warned = [one.getMessage() for one in caplog.records if "can pay for 49 more updates" in one.getMessage()]
-    assert bool(warned) is warns
+    warned = [one.getMessage() for one in caplog.records]
+    told = f"the account {chain.address} can pay for 49 more updates at most: send it some"
+    assert warned == ([told] if warns else [])
     assert metrics.registry.get_sample_value("veriregime_submitter_balance_ether") == chain.balance / 1e18
 
 
@@ -385,30 +406,3 @@ def test_next__idle_and_pending__leave_the_last_thing_that_happened_to_be_told(
     assert step.last is not None
     assert step.last.outcome is SubmitOutcome.SENT
     assert [counted(metrics, one) for one in (SubmitOutcome.IDLE, SubmitOutcome.SENT, SubmitOutcome.PENDING)] == [1] * 3
-
-
-def test_next__a_joint_update__goes_in_one_transaction_if_any_of_its_feeds_is_due(
-    step: SubmitStep,
-    attested: Attested,
-    rounds: Any,
-    chain: Any,
-    sqlite_database: Database,
-    make_joint: Callable[[], list[Prediction]],
-) -> None:
-    btc, eth = make_joint()
-    rounds.rounds = {FEED: round_of(btc, minutes_before=1), OTHER: round_of(eth, 1, Regime.LOW)}
-    assert step.next() is SubmitOutcome.SENT
-    assert [status(sqlite_database, one) for one in (btc, eth)] == [Status.SUBMITTED] * 2
-    chain.mine(chain.sent[0])
-    assert [step.next(), step.next()] == [SubmitOutcome.CONFIRMED, SubmitOutcome.IDLE]
-    with sqlite_database.unit_of_work(write=False) as store:
-        found = store.submissions.of([btc.id, eth.id]).values()
-    assert [(one.state, one.tx_hash) for one in found] == [(TransactionState.CONFIRMED, chain.sent[0].tx_hash)] * 2
-
-
-def test_next__a_joint_update_of_which_no_feed_is_due__waits(
-    step: SubmitStep, rounds: Any, chain: Any, make_joint: Callable[[], list[Prediction]]
-) -> None:
-    rounds.rounds = {one.feed: round_of(one, minutes_before=1) for one in make_joint()}
-    assert [step.next(), step.next(), step.next()] == [*[SubmitOutcome.NOT_DUE] * 2, SubmitOutcome.IDLE]
-    assert chain.signed == []

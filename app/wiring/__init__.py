@@ -1,0 +1,185 @@
+"""Builds every object of the service from its settings, once, and hands them to each other. Nothing else constructs.
+
+`application` is the service, `attester` the other role; `feeds` and `onchain` build what both need.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from app.audit.checks import Auditor
+from app.clock import Clock
+from app.inference.release import ReleasedModel, load_models
+from app.metrics import Metrics
+from app.pipeline import Pipeline
+from app.proving.checked import CheckedProver, Prover
+from app.proving.pool import ProverPool
+from app.settings import Settings, parse_feed
+from app.steps.attest import AttestStep
+from app.steps.backlog import Backlog
+from app.steps.collect import Collector, Progress
+from app.steps.prove import ProofStep, ProvingPolicy
+from app.steps.publishing import OracleTarget
+from app.steps.served import ServedFeed
+from app.steps.submit import SubmitStep
+from app.store.database import Database
+from app.wiring.attester import AttesterRole, attester
+from app.wiring.feeds import (
+    batch_keys,
+    chosen_models,
+    limits,
+    model_for,
+    open_clock,
+    open_database,
+    open_pool,
+    open_venue,
+    served_feed,
+)
+from app.wiring.onchain import (
+    Onchain,
+    open_attesters,
+    open_oracle,
+    open_rpc,
+    open_sender,
+    oracle_target,
+    publishing_policy,
+)
+
+__all__ = [
+    "Application",
+    "AttesterRole",
+    "Onchain",
+    "application",
+    "attester",
+    "batch_keys",
+    "chosen_models",
+    "limits",
+    "model_for",
+    "open_attesters",
+    "open_database",
+    "open_oracle",
+    "open_pool",
+    "open_rpc",
+    "open_sender",
+    "open_venue",
+    "oracle_target",
+    "proving_policy",
+    "publishing_policy",
+]
+
+Market = Literal["live", "simulated", "recorded"]
+_LEASE_MARGIN_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Everything that a role of the service may need."""
+
+    settings: Settings
+    market: Market
+    clock: Clock
+    database: Database
+    models: Mapping[str, ReleasedModel]
+    pool: ProverPool
+    prover: Prover
+    pipeline: Pipeline
+    auditor: Auditor
+    metrics: Metrics
+
+
+@contextmanager
+def application(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    market: Market | None = None,
+    chain: Callable[[Mapping[str, ServedFeed]], Onchain] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Application]:
+    """The whole service, not yet running; closed with the block. The database is brought to the newest schema.
+
+    ``chain`` stands in for the chain of the settings where that is made on the spot.
+    """
+    with ExitStack() as stack:
+        database = open_database(settings)
+        stack.callback(database.close)
+        database.upgrade()
+        models = load_models(settings.models_dir)
+        pool = stack.enter_context(open_pool(settings))
+        prover = pool if settings.prover == "local" else _cluster(settings, pool, stack)
+        venues = tuple(open_venue(settings, name) for name in settings.venues)
+        for venue in venues:
+            stack.callback(venue.close)
+        clock = clock or open_clock(settings, venues)
+        metrics = Metrics()
+        reader = open_oracle(settings, open_rpc(settings)) if settings.rpc_urls and chain is None else None
+        chosen = chosen_models(settings, models, reader)
+        feeds = {name: served_feed(settings, parse_feed(name), chosen, pool, venues) for name in settings.feeds}
+        onchain = chain(feeds) if chain else Onchain(oracle_target(settings, feeds), settings.attesters)
+        target = onchain.target
+        pipeline = Pipeline(
+            feeds=feeds,
+            database=database,
+            collector=Collector(database, late_candle_s=settings.late_candle_s, progress=progress),
+            proofs=ProofStep(
+                feeds,
+                database,
+                prover,
+                clock,
+                metrics,
+                proving_policy(settings, target, prover.patience_s),
+                Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
+            ),
+            attestations=AttestStep(
+                feeds,
+                database,
+                clock,
+                metrics,
+                target.reader if target else None,
+                open_attesters(settings, onchain.attesters, database),
+                time_limit_s=settings.attest_timeout_s,
+            ),
+            submissions=SubmitStep(feeds, database, clock, metrics, target, publishing_policy(settings)),
+            clock=clock,
+            metrics=metrics,
+        )
+        yield Application(
+            settings=settings,
+            market=market or ("simulated" if settings.venue_urls else "live"),
+            clock=clock,
+            database=database,
+            models=models,
+            pool=pool,
+            prover=prover,
+            pipeline=pipeline,
+            auditor=Auditor(models, pool, settings.var_dir, settings.trusted_srs),
+            metrics=metrics,
+        )
+
+
+def _cluster(settings: Settings, pool: ProverPool, stack: ExitStack) -> Prover:
+    from app.proving.cluster import ClusterProver  # only where it is asked for: it brings Dask
+
+    cluster = ClusterProver(settings.prover, time_limit_s=settings.proof_time_limit_s)
+    stack.callback(cluster.stop)
+    return CheckedProver(cluster, pool)
+
+
+def proving_policy(settings: Settings, chain: OracleTarget | None, patience_s: float) -> ProvingPolicy:
+    """On a chain that has no verifier for proofs of several windows, each window is proved alone.
+
+    ``patience_s`` is the prover's: the lease outlasts it.
+    """
+    lonely = chain is not None and not chain.takes_joint_proofs
+    return ProvingPolicy(
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+        lease_ms=round((patience_s + _LEASE_MARGIN_S) * 1000),
+        max_attempts=settings.proof_attempts,
+        batching="off" if lonely else settings.batching,
+        saves_gas=chain is not None,
+    )

@@ -1,0 +1,120 @@
+"""Feeds with their models, keys and venues; the store and the provers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from app.candles.venue import Venue
+from app.chain.registry import OracleReader
+from app.clock import Clock, wall_ms
+from app.errors import Misconfigured, ModelFolderInvalid, UnknownModel
+from app.features.variation import VariationSpec
+from app.inference.network import Network
+from app.inference.release import ReleasedModel, model_by_id
+from app.proving.pool import Limits, ProverPool
+from app.settings import Settings, asset, parse_feed
+from app.steps.served import ServedFeed
+from app.store.database import Database
+from app.types import Feed, Keys
+
+log = logging.getLogger(__name__)
+
+
+def open_database(settings: Settings) -> Database:
+    return Database(settings.store_url(), asset("migrations"))
+
+
+def open_pool(settings: Settings, workers: int | None = None) -> ProverPool:
+    """The prover processes of this machine."""
+    return ProverPool(workers or settings.prover_workers, limits(settings))
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(
+        time_s=settings.proof_time_limit_s,
+        memory_mib=settings.prover_memory_mib,
+        calls=settings.prover_lifetime,
+        threads=settings.prover_threads,
+    )
+
+
+def open_venue(settings: Settings, name: str) -> Venue:
+    """The venue at the address of the settings; close it after use."""
+    url = settings.venue_urls.get(name)
+    return Venue(name, base_url=str(url) if url else None, timeout_s=settings.venue_timeout_s)
+
+
+def open_clock(settings: Settings, venues: tuple[Venue, ...]) -> Clock:
+    if not settings.venue_clock:
+        return Clock()
+    return Clock(market_start_ms=venues[0].time_ms(), wall_start_ms=wall_ms())
+
+
+def model_for(feed: Feed, models: Mapping[str, ReleasedModel]) -> ReleasedModel:
+    """The released model of a feed: the last by name that declares it."""
+    fit = [model for _, model in sorted(models.items()) if feed.name in model.feeds]
+    if not fit:
+        raise Misconfigured(f"no released model serves {feed.name}: see VERIREGIME_FEEDS and VERIREGIME_MODELS_DIR")
+    return fit[-1]
+
+
+def chosen_models(
+    settings: Settings, models: Mapping[str, ReleasedModel], reader: OracleReader | None
+) -> dict[str, ReleasedModel]:
+    """The model of every feed: the one that the oracle takes, else the last by name that declares the feed.
+
+    A newer release waits until the registry has activated it. Raises `Misconfigured` when the oracle takes a model that
+    is not here.
+    """
+    return {name: _chosen_model(parse_feed(name), models, reader) for name in settings.feeds}
+
+
+def _chosen_model(feed: Feed, models: Mapping[str, ReleasedModel], reader: OracleReader | None) -> ReleasedModel:
+    newest = model_for(feed, models)
+    active = reader.model_of(feed.name) if reader else None
+    if active is None or active == newest.model_id:
+        return newest
+    try:
+        taken = model_by_id(models, active)
+    except UnknownModel:
+        raise Misconfigured(
+            f"the oracle takes model {active} for {feed.name}, which is not in VERIREGIME_MODELS_DIR: bring its "
+            "folder, or activate a model that is here (`veriregime contracts deploy`)"
+        ) from None
+    log.warning("%s: model %s is not active on chain, %s is served until a restart", feed.name, newest.name, taken.name)
+    return taken
+
+
+def served_feed(
+    settings: Settings,
+    feed: Feed,
+    chosen: Mapping[str, ReleasedModel],
+    pool: ProverPool,
+    venues: tuple[Venue, ...],
+) -> ServedFeed:
+    """A feed with everything that is needed to serve it by the model that was ``chosen`` for it."""
+    model = chosen[feed.name]
+    try:
+        spec = VariationSpec.from_manifest(model.manifest["observation"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFolderInvalid(f"{model.folder}: its observation cannot be served: {error}") from error
+    return ServedFeed(
+        feed=feed,
+        model=model,
+        spec=spec,
+        network=Network(model),
+        keys=pool.serving_keys(settings.var_dir, model.circuit, *settings.srs_choice),
+        venues=venues,
+        batch_keys=batch_keys(settings, model, chosen, pool),
+    )
+
+
+def batch_keys(
+    settings: Settings, model: ReleasedModel, chosen: Mapping[str, ReleasedModel], pool: ProverPool
+) -> Keys | None:
+    """Keys of the model's circuit for several windows, where it has one and more than one feed could use it."""
+    feeds = [name for name in settings.feeds if chosen[name].model_id == model.model_id]
+    if model.batch is None or settings.batching == "off" or len(feeds) < 2:
+        return None
+    return pool.serving_keys(settings.var_dir, model.batch, *settings.srs_choice)
