@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.errors import Misconfigured
 from app.inference.release import ReleasedModel
 from app.settings import Settings, parse_feed
 from app.steps.publishing import OracleTarget, PublishingPolicy
