@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -175,10 +176,20 @@ def make_proof() -> Callable[..., Proof]:
     return make
 
 
-@pytest.fixture
-def sqlite_database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'oracle.db'}", ROOT / "migrations")
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the newest schema and nothing in it, to be copied: migrating anew for each test takes longer."""
+    path = tmp_path_factory.mktemp("migrated") / "oracle.db"
+    database = Database(f"sqlite:///{path}", ROOT / "migrations")
     database.upgrade()
+    database.close()
+    return path
+
+
+@pytest.fixture
+def sqlite_database(migrated_sqlite: Path, tmp_path: Path) -> Iterator[Database]:
+    shutil.copy(migrated_sqlite, tmp_path / "oracle.db")
+    database = Database(f"sqlite:///{tmp_path / 'oracle.db'}", ROOT / "migrations")
     yield database
     database.close()
 

@@ -61,26 +61,14 @@ def empty_database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the newest schema and nothing in it, to be copied: migrating anew for each test takes longer."""
-    path = tmp_path_factory.mktemp("migrated") / "oracle.db"
-    _migrate(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(scope="session")
 def migrated_postgresql(postgresql: sa.Engine) -> str:
-    """Name of such a database on the server."""
+    """Name of a database with the newest schema and nothing in it, like the file of `migrated_sqlite`."""
     with postgresql.connect() as connection:
         connection.execute(sa.text("CREATE DATABASE migrated"))
-    _migrate(postgresql.url.set(database="migrated").render_as_string(hide_password=False))
-    return "migrated"
-
-
-def _migrate(url: str) -> None:
-    database = Database(url, MIGRATIONS)
+    database = Database(postgresql.url.set(database="migrated").render_as_string(hide_password=False), MIGRATIONS)
     database.upgrade()
     database.close()
+    return "migrated"
 
 
 @pytest.fixture
