@@ -17,7 +17,19 @@ from app.wiring import Application
 _ASK_AGAIN_S = 0.05
 _ATTEST_LIMIT_S = 30.0
 _CONFIRM_LIMIT_S = 60.0
-_UNDER_WAY = (SubmitOutcome.SENT, SubmitOutcome.PENDING, SubmitOutcome.INCLUDED)
+_REFUSED = (
+    SubmitOutcome.NO_CHAIN,
+    SubmitOutcome.NO_ACCOUNT,
+    SubmitOutcome.NOT_DUE,
+    SubmitOutcome.SUPERSEDED,
+    SubmitOutcome.WOULD_REVERT,
+    SubmitOutcome.REVERTED,
+    SubmitOutcome.FEES_TOO_HIGH,
+    SubmitOutcome.BALANCE_TOO_LOW,
+    SubmitOutcome.DRY_RUN,
+    SubmitOutcome.WRONG_CHAIN,
+    SubmitOutcome.CHAIN_UNAVAILABLE,
+)
 _PROVER_LIMIT_S = 60.0
 
 
@@ -86,9 +98,9 @@ def confirm(app: Application) -> None:
     deadline = time.monotonic() + _CONFIRM_LIMIT_S
     while time.monotonic() < deadline:
         outcome = app.pipeline.submit_next()
-        if outcome is SubmitOutcome.CONFIRMED:
+        if outcome in (SubmitOutcome.CONFIRMED, SubmitOutcome.PUBLISHED_BY_OTHERS):
             return
-        if outcome not in _UNDER_WAY:
+        if outcome in _REFUSED:
             last = app.pipeline.last_submit
             raise ChainError(
                 f"the forecast was not accepted on chain: {outcome}: {last.detail if last else 'no chain'}"

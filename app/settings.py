@@ -114,6 +114,7 @@ class Settings(BaseSettings):
 
     rpc_urls: Annotated[tuple[AnyHttpUrl, ...], NoDecode] = Field(
         default=(),
+        repr=False,  # they may hold access keys
         description="Ethereum JSON-RPC endpoints of one chain, comma separated, asked in turn; none means no chain.",
     )
     chain_id: int | None = Field(default=None, gt=0, description="The chain that the endpoints must be of.")
@@ -147,7 +148,9 @@ class Settings(BaseSettings):
     dry_run: bool = Field(default=False, description="Do everything but send transactions.")
 
     attesters: Annotated[tuple[AnyHttpUrl, ...], NoDecode] = Field(
-        default=(), description="Attesters that are asked for signatures, comma separated base URLs."
+        default=(),
+        repr=False,  # they may hold passwords
+        description="Attesters that are asked for signatures, comma separated base URLs.",
     )
     attest_timeout_s: float = Field(default=10, gt=0, description="Time limit of one question to an attester.")
     proposer_token: SecretStr | None = Field(

@@ -57,8 +57,8 @@ class Rpc:
 
     @property
     def chain_id(self) -> int:
-        """The chain's id. Raises `ChainUnavailable` when no endpoint could be asked yet."""
-        if self._expected is None:
+        """The chain's id, as an endpoint has said it. Raises `ChainUnavailable` while none could be asked."""
+        if not any(endpoint.trusted for endpoint in self._endpoints):
             self.ask(lambda eth: None)
         assert self._expected is not None  # noqa: S101  `ask` found it or raised
         return self._expected

@@ -122,10 +122,10 @@ class Settlement:
     def _look_for_sent(self, target: OracleTarget, sender: Sender) -> SubmitOutcome | None:
         with self._database.unit_of_work(write=False) as store:
             sent = store.submissions.sent(target.oracle.chain_id, sender.address)
-        return self._look_for(target, sender, sent[0]) if sent else None
+        return self._look_for(target, sender, sent[0], last=len(sent) == 1) if sent else None
 
-    def _look_for(self, target: OracleTarget, sender: Sender, newest: Transaction) -> SubmitOutcome:
-        """The oldest nonce first: nothing behind it can be in a block before it is."""
+    def _look_for(self, target: OracleTarget, sender: Sender, newest: Transaction, *, last: bool) -> SubmitOutcome:
+        """The oldest nonce first: nothing behind it can be in a block before it is, so only the last is given up."""
         self.subject = newest.signed.tx_hash
         with self._database.unit_of_work(write=False) as store:
             attempts = store.submissions.attempts(newest.signed)
@@ -137,7 +137,10 @@ class Settlement:
         if found is not None:
             return self._include(target, sender, *found)
         if self._is_too_old(target, newest) and not any(sender.knows(one.signed.tx_hash) for one in attempts):
-            return self._forget(newest, "it never reached the chain, which would refuse it by now")
+            if last:
+                return self._forget(newest, "it never reached the chain, which would refuse it by now")
+            if newest.signed.contract != newest.signed.sender:
+                return self._replace(target, sender, newest)
         if wall_ms() - newest.sent_at_ms >= self._policy.replace_after_ms:
             return self._replace(target, sender, newest)
         return self._send_if_unknown(sender, newest)

@@ -59,11 +59,9 @@ class SubmitStep:
         """One step on chain: settle what is on its way, else publish the newest signed forecast that is due."""
         if self.target is None:
             return SubmitOutcome.NO_CHAIN
-        if self.target.sender is None:
-            return SubmitOutcome.NO_ACCOUNT
         outcome, detail = SubmitOutcome.CHAIN_UNAVAILABLE, "stopped by an unexpected error"
         try:
-            outcome, detail = self._step(self.target, self.target.sender)
+            outcome, detail = self._step(self.target)
         except StoreUnavailable as error:  # a misconfiguration too, but not of the chain
             detail = str(error)
             raise
@@ -83,14 +81,14 @@ class SubmitStep:
             return False
         return outcome in (SubmitOutcome.FEES_TOO_HIGH, SubmitOutcome.BALANCE_TOO_LOW) or self.last.detail == detail
 
-    def _step(self, target: OracleTarget, sender: Sender) -> tuple[SubmitOutcome, str]:
-        settled = self._settlement.next(target, sender)
+    def _step(self, target: OracleTarget) -> tuple[SubmitOutcome, str]:
+        settled = self._settlement.next(target, target.sender) if target.sender else None
         if settled is not None:
             if settled in _OVERTURNS:
                 self._decided.clear()
             return settled, f"transaction {self._settlement.subject}"
         for prediction, update in self._undecided(target):
-            outcome, detail = self._decide(target, sender, prediction, update)
+            outcome, detail = self._decide(target, prediction, update)
             if outcome is not SubmitOutcome.IDLE:
                 return outcome, detail
         return SubmitOutcome.IDLE, "nothing to publish"
@@ -112,19 +110,20 @@ class SubmitStep:
     def _oldest_ms(self, target: OracleTarget) -> int:
         return self._clock.now_ms() - target.reader.submission_limit_s() * 1000 + _MARGIN_MS
 
-    def _decide(
-        self, target: OracleTarget, sender: Sender, prediction: Prediction, update: Update
-    ) -> tuple[SubmitOutcome, str]:
-        """The ladder: on chain already, not due, refused in a rehearsal, too dear, not paid for; else it is sent."""
+    def _decide(self, target: OracleTarget, prediction: Prediction, update: Update) -> tuple[SubmitOutcome, str]:
+        """The ladder: on chain already, not ours to send, not due, refused in a rehearsal, too dear, not paid for."""
         name = f"{prediction.feed} at {iso(prediction.window_end_ms)}"
         newest = target.rounds.newest(prediction.feed)
         if newest is not None and newest.window_end_ms >= prediction.window_end_ms:
             return self._already_there(target, prediction, newest.window_end_ms)
+        self._decided[prediction.id] = time.monotonic() + _AGAIN_S
+        sender = target.sender
+        if sender is None:
+            return SubmitOutcome.NO_ACCOUNT, f"{name} waits for somebody to send it"
         reason = self._due(target, update)
         if reason is None:
             self._decided[prediction.id] = math.inf
             return SubmitOutcome.NOT_DUE, f"{name} differs too little from the newest round"
-        self._decided[prediction.id] = time.monotonic() + _AGAIN_S
         target.rounds.simulate(update.calldata, update.gas, sender.address)
         fees = sender.fees()
         self._watch_balance(sender.require_funds(update.gas, fees), update.gas * fees.max_fee_wei, sender)

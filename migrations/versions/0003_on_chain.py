@@ -171,8 +171,13 @@ def _keep_what_is_settled() -> None:
     op.execute(sa.delete(submissions).where(submissions.c.state == "sent"))
     copied = ("tx_hash", "chain_id", "contract", "raw_tx", "state", "block_number", "gas_used", "sent_at_ms")
     unknown = {"sender": "", "nonce": -1, "max_fee_wei": 0, "max_tip_wei": 0}
-    first_of_hash = sa.select(sa.func.min(submissions.c.prediction_id)).group_by(submissions.c.tx_hash)
+    sibling = submissions.alias("sibling")
+    first_of_hash = (
+        sa.select(sa.func.min(sibling.c.prediction_id))
+        .where(sibling.c.tx_hash == submissions.c.tx_hash)
+        .scalar_subquery()
+    )
     once = sa.select(
         *(submissions.c[name] for name in copied), *(sa.literal(value).label(name) for name, value in unknown.items())
-    ).where(submissions.c.prediction_id.in_(first_of_hash))
+    ).where(submissions.c.prediction_id == first_of_hash)
     op.execute(sa.insert(transactions).from_select([*copied, *unknown], once))

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from app.candles.files import read_candles
+from app.chain.anvil import ATTESTER_KEYS, KEY
 from app.features.variation import CANDLES_NEEDED, VariationSpec, observe
 from app.inference.release import ReleasedModel
 from app.types import MINUTE_MS, Feed, Window, parse_time
@@ -184,6 +185,8 @@ def test_demo__until_ctrl_c__shows_a_confirmed_forecast_and_leaves_no_process(
         latest = _wait(30, lambda: _confirmed(url))
         assert latest["onchain"]["tx_hash"] in log.read_text()
         assert "VeriRegime" in httpx2.get(url).text
+        told = log.read_text() + httpx2.get(f"{url}/metrics").text + httpx2.get(f"{url}/v1/feeds").text
+        assert not [key for key in (KEY, *ATTESTER_KEYS) if key.removeprefix("0x") in told]
         family = psutil.Process(demo.pid).children(recursive=True)
         assert len(family) >= 5  # market, chain, two attesters, prover
         used = sum(process.memory_info().rss for process in (psutil.Process(demo.pid), *family))

@@ -292,15 +292,21 @@ def test_soak(seed, chain, make_step, sign, line, relayed, sqlite_database, subm
     while idle<12 and time.monotonic()<give:
         o=step.next(); log.append(str(o)); 
         idle = idle+1 if o in (SubmitOutcome.IDLE,SubmitOutcome.NOT_DUE,SubmitOutcome.SUPERSEDED) else 0
-        if o in (SubmitOutcome.INCLUDED, SubmitOutcome.PENDING): chain.mine()
+        if idle==0: chain.mine()
         if idle: chain.mine()
         time.sleep(0.04)
     comp=[]
     for l in log:
         if not comp or comp[-1]!=l: comp.append(l)
     told="\n".join([" ".join(comp)])
-    assert idle>=12, told
+    assert idle>=12, (told, kept(), chain.ask("eth_getTransactionCount",submitter.address,"latest"), chain.ask("txpool_status"))
     pub=dict(chain.published())
+    if len(pub)!=len(chain.published()):
+        wanted={"address": chain.oracle.contract, "fromBlock": "0x0", "toBlock":"latest", "topics":[["0x"+__import__("eth_utils").keccak(text="ForecastPublished(bytes32,uint64,bytes32,uint64,uint8,uint256,uint256)").hex()]]}
+        for l in chain.ask("eth_getLogs", wanted):
+            b=chain.ask("eth_getBlockByNumber", l["blockNumber"], False)
+            print(l["blockNumber"], l["blockHash"][:10], b["hash"][:10], l["transactionHash"][:10], l["transactionHash"] in b["transactions"], l["topics"][2][-8:], l["data"][:66], l["removed"])
+        print(told)
     assert len(pub)==len(chain.published())
     with sqlite_database.unit_of_work(write=False) as store:
         found=store.submissions.of([p.id for p in made])

@@ -137,6 +137,19 @@ def test_upgraded__takes_a_transaction_for_what_was_on_its_way(
         assert store.submissions.record([filled[0].id], signed(50, nonce=0), 9)
 
 
+def test_upgrade__joint_window_with_a_transaction_on_another_chain__keeps_both(
+    second_schema: Database, connection: sa.Connection, filled: list[Prediction]
+) -> None:
+    reflected = sa.MetaData()
+    reflected.reflect(connection)
+    later = max(filled[-2:], key=lambda one: one.id)  # not the row that stands for the joint transaction
+    elsewhere = submission_of_0002(later, "joint") | {"chain_id": 5, "tx_hash": "0x" + "ee" * 32}
+    connection.execute(sa.insert(reflected.tables["submissions"]).values(elsewhere))
+    second_schema.upgrade("0003")
+    found = [(one["chain_id"], one["tx_hash"]) for one in rows(connection, "transactions", "tx_hash")][-2:]
+    assert found == [(CHAIN_ID, tx_hash("joint")), (5, "0x" + "ee" * 32)]
+
+
 def test_downgrade__of_an_upgraded_database__is_as_before_without_what_was_on_its_way(
     second_schema: Database, connection: sa.Connection, filled: list[Prediction]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.chain.rounds import Publication
 from app.errors import ChainUnavailable, FeesTooHigh
 from app.metrics import Metrics
 from app.steps.publishing import SubmitOutcome
@@ -101,6 +102,21 @@ def test_mined__failed__is_reverted_and_not_tried_again(
     found = submission(sqlite_database, on_its_way)
     assert found is not None
     assert (found.state, status(sqlite_database, on_its_way)) == (TransactionState.REVERTED, Status.SUBMITTED)
+
+
+def test_mined__failed_because_somebody_else_was_first__is_confirmed_as_theirs(
+    step: SubmitStep, on_its_way: Prediction, chain: Any, rounds: Any, sqlite_database: Database
+) -> None:
+    theirs = Publication("0x" + "77" * 32, len(chain.blocks))
+    chain.pass_blocks(1)
+    chain.mine(chain.sent[0], succeeded=False)
+    rounds.published[on_its_way.window_end_ms] = theirs
+    chain.mined[theirs.tx_hash] = chain.mined[chain.sent[0].tx_hash]
+    assert run(step, 2) == [SubmitOutcome.REVERTED, SubmitOutcome.IDLE]
+    found = submission(sqlite_database, on_its_way)
+    assert found is not None
+    assert (found.ours, found.tx_hash, found.block_number) == (False, theirs.tx_hash, theirs.block_number)
+    assert status(sqlite_database, on_its_way) is Status.CONFIRMED
 
 
 def test_stuck__before_its_time__is_not_replaced(

@@ -151,6 +151,25 @@ def test_reorg__of_the_last_block_only__leaves_what_is_below_it_settled(
     assert [status(sqlite_database, one) for one in made] == [Status.CONFIRMED, Status.SUBMITTED]
 
 
+def test_reorg__what_was_superseded_before__is_decided_about_anew(
+    make_submit: MakeSubmit, attested: Attested, rounds: Any, chain: Any, sqlite_database: Database
+) -> None:
+    step = make_submit(after_ms=2 * MINUTE_MS)
+    attested(0)
+    step.next()
+    chain.mine(chain.sent[0])
+    step.next()
+    newer = attested(1)
+    rounds.rounds[FEED] = Round(1, newer.window_end_ms + MINUTE_MS, newer.regime, newer.vol_annualised)
+    assert run(step, 2) == [SubmitOutcome.SUPERSEDED, SubmitOutcome.IDLE]
+    chain.reorganise(1)
+    rounds.rounds.clear()
+    assert step.next() is SubmitOutcome.REORGED
+    chain.mine(chain.sent[0])
+    assert run(step, 2) == [SubmitOutcome.CONFIRMED, SubmitOutcome.SENT]
+    assert status(sqlite_database, newer) is Status.SUBMITTED
+
+
 def test_reorg__deeper_than_anything_is_followed__is_not_looked_for(
     step: SubmitStep, on_its_way: Prediction, chain: Any, make_submit: MakeSubmit
 ) -> None:

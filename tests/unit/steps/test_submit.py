@@ -72,6 +72,16 @@ def test_next__no_account__leaves_sending_to_others(
     assert chain.sent == []
 
 
+def test_next__no_account__still_notices_what_others_publish(
+    make_submit: MakeSubmit, attested: Attested, target: OracleTarget, chain: Any, sqlite_database: Database
+) -> None:
+    made = attested()
+    chain.rounds[made.feed] = newest(made)
+    chain.publications[made.feed, made.window_end_ms] = Publication("0x" + "77" * 32, 5)
+    assert make_submit(target=replace(target, sender=None)).next() is SubmitOutcome.PUBLISHED_BY_OTHERS
+    assert status(sqlite_database, made) is Status.CONFIRMED
+
+
 @pytest.mark.parametrize("signers", [0, 1])
 def test_next__too_few_signatures__is_idle(step: SubmitStep, attested: Attested, chain: Any, signers: int) -> None:
     attested(signers=["0x" + "01" * 20][:signers])
