@@ -40,6 +40,7 @@ from app.types import MINUTE_MS, Prediction, Status, TransactionState
 FEED = "btc-usdt-4h"
 GWEI = 10**9
 REPLACE_AFTER_MS = 300
+SUBMISSION_LIMIT_MS = 900_000
 STRANGER_KEY = "0x" + "17" * 32
 EVERYTHING = PublishingPolicy(heartbeat_ms=1, deviation=0.0, replace_after_ms=REPLACE_AFTER_MS)
 """Every window is due."""
@@ -440,6 +441,28 @@ def test_reorg__while_the_service_was_off__is_seen_by_the_next_process(
     chain.ask("anvil_reorg", 3, [])
     assert SubmitOutcome.REORGED in outcomes_until(make_step(), SubmitOutcome.CONFIRMED)
     settled(only)
+
+
+def test_reorg__of_an_update_that_is_too_old_by_then__leaves_no_gap_before_the_next(
+    chain: Any, make_step: Step, sign: Sign, settled: Callable[..., None], kept: Callable[[], Any]
+) -> None:
+    """Its nonce is used up by a transaction that does nothing, or the one behind it would wait for good."""
+    step, late = make_step(), sign(0)
+    outcomes_until(step, SubmitOutcome.CONFIRMED)
+    chain.mine(2)
+    chain.ask("evm_setAutomine", False)
+    newer = sign(1)
+    assert step.next() is SubmitOutcome.SENT
+    nonces = [nonce for nonce, _, _ in kept()]
+    chain.ask("anvil_reorg", 3, [])
+    step = make_step(later_ms=SUBMISSION_LIMIT_MS - 6 * MINUTE_MS + 30_000, replace_after_ms=300_000)
+    assert outcomes_until(step, SubmitOutcome.REPLACED) == [SubmitOutcome.REORGED, SubmitOutcome.REPLACED]
+    chain.mine()
+    assert outcomes_until(step, SubmitOutcome.CANCELLED) == [SubmitOutcome.CANCELLED]
+    assert outcomes_until(step, SubmitOutcome.CONFIRMED) == [SubmitOutcome.CONFIRMED]
+    settled(newer)
+    assert late.window_end_ms < newer.window_end_ms
+    assert [nonce for nonce, _, _ in kept()] == nonces
 
 
 @contextmanager

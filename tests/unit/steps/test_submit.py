@@ -73,11 +73,11 @@ def test_next__no_account__leaves_sending_to_others(
 
 
 def test_next__no_account__still_notices_what_others_publish(
-    make_submit: MakeSubmit, attested: Attested, target: OracleTarget, chain: Any, sqlite_database: Database
+    make_submit: MakeSubmit, attested: Attested, target: OracleTarget, rounds: Any, sqlite_database: Database
 ) -> None:
     made = attested()
-    chain.rounds[made.feed] = newest(made)
-    chain.publications[made.feed, made.window_end_ms] = Publication("0x" + "77" * 32, 5)
+    rounds.rounds[FEED] = round_of(made)
+    rounds.published[made.window_end_ms] = Publication(THEIRS, 90)
     assert make_submit(target=replace(target, sender=None)).next() is SubmitOutcome.PUBLISHED_BY_OTHERS
     assert status(sqlite_database, made) is Status.CONFIRMED
 
