@@ -72,7 +72,7 @@ class OracleReader:
 
     def __init__(self, rpc: Rpc, address: str) -> None:
         self._rpc = rpc
-        self._address = Web3.to_checksum_address(address)
+        self.address = str(Web3.to_checksum_address(address))
         self._constants: dict[str, Any] = {}
         self._panel: Panel | None = None
         self._read_again_at = 0.0
@@ -80,14 +80,14 @@ class OracleReader:
 
     @property
     def oracle(self) -> OracleAt:
-        return OracleAt(self._rpc.chain_id, self._address)
+        return OracleAt(self._rpc.chain_id, self.address)
 
     def model(self, model_id: str) -> PinnedModel:
         """What is pinned of a model. Raises `UnknownModel` when the registry does not know it."""
         try:
             found = self._ask("ModelRegistry", self._constant("registry"), "model", bytes.fromhex(model_id))
         except ContractLogicError:
-            raise UnknownModel(f"the registry of {self._address} does not know model {model_id[:16]}…") from None
+            raise UnknownModel(f"the registry of {self.address} does not know model {model_id[:16]}…") from None
         verifier, joint_verifier, joint_windows, output_scale, *hashes = found
         srs, vk, joint_vk, record = (bytes(value).hex() for value in hashes)
         return PinnedModel(
@@ -134,7 +134,7 @@ class OracleReader:
 
     def _constant(self, name: str) -> Any:
         if name not in self._constants:
-            self._constants[name] = self._ask("VolatilityOracle", self._address, name)
+            self._constants[name] = self._ask("VolatilityOracle", self.address, name)
         return self._constants[name]
 
     def _ask(self, contract: str, address: str, function: str, *arguments: Any) -> Any:

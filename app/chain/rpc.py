@@ -52,13 +52,14 @@ class Rpc:
     def __init__(self, urls: Sequence[str], *, chain_id: int | None = None, timeout_s: float = 15) -> None:
         self._endpoints = [_Endpoint(url, timeout_s) for url in urls]
         self._expected = chain_id
+        self._heard = False
         self._current = 0
         self._turn = threading.Lock()
 
     @property
     def chain_id(self) -> int:
-        """The chain's id, as an endpoint has said it. Raises `ChainUnavailable` while none could be asked."""
-        if not any(endpoint.trusted for endpoint in self._endpoints):
+        """The chain's id, as an endpoint has said it once. Raises `ChainUnavailable` while none could be asked."""
+        if not self._heard:
             self.ask(lambda eth: None)
         assert self._expected is not None  # noqa: S101  `ask` found it or raised
         return self._expected
@@ -97,7 +98,7 @@ class Rpc:
                 self._expected = said
         if said != self._expected:
             raise Misconfigured(f"the RPC endpoint at {endpoint.host} is of chain {said}, expected is {self._expected}")
-        endpoint.trusted = True
+        endpoint.trusted = self._heard = True
 
 
 class _Endpoint:

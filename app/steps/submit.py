@@ -116,22 +116,31 @@ class SubmitStep:
         newest = target.rounds.newest(prediction.feed)
         if newest is not None and newest.window_end_ms >= prediction.window_end_ms:
             return self._already_there(target, prediction, newest.window_end_ms)
-        self._decided[prediction.id] = time.monotonic() + _AGAIN_S
         sender = target.sender
         if sender is None:
+            self._decided[prediction.id] = time.monotonic() + _AGAIN_S
             return SubmitOutcome.NO_ACCOUNT, f"{name} waits for somebody to send it"
         reason = self._due(target, update)
         if reason is None:
             self._decided[prediction.id] = math.inf
             return SubmitOutcome.NOT_DUE, f"{name} differs too little from the newest round"
-        target.rounds.simulate(update.calldata, update.gas, sender.address)
-        fees = sender.fees()
-        self._watch_balance(sender.require_funds(update.gas, fees), update.gas * fees.max_fee_wei, sender)
+        try:
+            fees = self._rehearse(target, sender, update)
+        except (SimulationReverted, FeesTooHigh, BalanceTooLow):
+            self._decided[prediction.id] = time.monotonic() + _AGAIN_S
+            raise
         if self._policy.dry_run:
             self._decided[prediction.id] = math.inf
             log.info("dry run: %s would be sent now, %s", name, reason)
             return SubmitOutcome.DRY_RUN, f"{name}: {reason}"
         return self._send(target, sender, update, fees), f"{name}: {reason}"
+
+    def _rehearse(self, target: OracleTarget, sender: Sender, update: Update) -> Fees:
+        """The fees to send it with, once the oracle would take it and the account can pay."""
+        target.rounds.simulate(update.calldata, update.gas, sender.address)
+        fees = sender.fees()
+        self._watch_balance(sender.require_funds(update.gas, fees), update.gas * fees.max_fee_wei, sender)
+        return fees
 
     def _already_there(
         self, target: OracleTarget, prediction: Prediction, newest_end_ms: int

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from app.candles.venue import Venue
 from app.chain.registry import OracleReader
 from app.clock import Clock, wall_ms
-from app.errors import Misconfigured, ModelFolderInvalid, UnknownModel
+from app.errors import ChainUnavailable, Misconfigured, ModelFolderInvalid, UnknownModel
 from app.features.variation import VariationSpec
 from app.inference.network import Network
 from app.inference.release import ReleasedModel, model_by_id
@@ -65,9 +65,13 @@ def chosen_models(
     """The model of every feed: the one that the oracle takes, else the last by name that declares the feed.
 
     A newer release waits until the registry has activated it. Raises `Misconfigured` when the oracle takes a model that
-    is not here.
+    is not here. While the chain is away it is the last by name.
     """
-    return {name: _chosen_model(parse_feed(name), models, reader) for name in settings.feeds}
+    try:
+        return {name: _chosen_model(parse_feed(name), models, reader) for name in settings.feeds}
+    except ChainUnavailable as error:
+        log.warning("%s: the newest models are served", error)
+        return {name: model_for(parse_feed(name), models) for name in settings.feeds}
 
 
 def _chosen_model(feed: Feed, models: Mapping[str, ReleasedModel], reader: OracleReader | None) -> ReleasedModel:

@@ -14,13 +14,14 @@ from app.chain.registry import OracleReader
 from app.chain.rounds import Rounds
 from app.chain.rpc import Rpc
 from app.chain.sender import FeeCaps, Sender
-from app.errors import Misconfigured
+from app.errors import ChainUnavailable, Misconfigured
 from app.settings import Settings
 from app.steps.attest import OwnAttester
 from app.steps.attester_client import AttesterClient
 from app.steps.publishing import OracleTarget, PublishingPolicy
 from app.steps.served import ServedFeed
 from app.store.database import Database
+from app.types import OracleAt
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +48,22 @@ def publishing_policy(settings: Settings) -> PublishingPolicy:
 def oracle_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> OracleTarget | None:
     """The oracle to publish to; none when no endpoint is set.
 
-    Raises `Misconfigured` for a development SRS on a real chain, and when the oracle takes other keys than ours.
+    Raises `Misconfigured` for a development SRS on a real chain, and when the oracle takes other keys than ours. Where
+    the chain is away and its id is set, keys are taken on trust, and each window is proved alone.
     """
     if not settings.rpc_urls:
         return None
     rpc = open_rpc(settings)
-    warn_of_development_srs(settings, rpc.chain_id, feeds)
+    chain_id = settings.chain_id or _chain_id(rpc)
+    warn_of_development_srs(settings, chain_id, feeds)
     reader = open_oracle(settings, rpc)
-    joint = _require_same_keys(reader, feeds)
-    return OracleTarget(reader.oracle, reader, Rounds(rpc, reader.oracle), open_sender(settings, rpc), joint)
+    try:
+        joint = _require_same_keys(reader, feeds)
+    except ChainUnavailable as error:
+        log.warning("%s: whether the oracle takes our keys is seen when it is back", error)
+        joint = False
+    oracle = OracleAt(chain_id, reader.address)
+    return OracleTarget(oracle, reader, Rounds(rpc, oracle), open_sender(settings, rpc), joint)
 
 
 def warn_of_development_srs(settings: Settings, chain_id: int, feeds: Mapping[str, ServedFeed]) -> None:
@@ -67,9 +75,21 @@ def warn_of_development_srs(settings: Settings, chain_id: int, feeds: Mapping[st
 
 
 def open_oracle(settings: Settings, rpc: Rpc) -> OracleReader:
-    """The oracle that the settings name, or else the one that was deployed to this chain from here."""
-    address = settings.oracle_address or require_deployment(settings.deployments, rpc.chain_id).oracle
+    """The oracle that the settings name, or else the one that was deployed to this chain from here.
+
+    Raises `ChainUnavailable` when the chain is away and the settings do not say which one it is.
+    """
+    address = settings.oracle_address
+    if address is None:
+        address = require_deployment(settings.deployments, settings.chain_id or _chain_id(rpc)).oracle
     return OracleReader(rpc, address)
+
+
+def _chain_id(rpc: Rpc) -> int:
+    try:
+        return rpc.chain_id
+    except ChainUnavailable as error:
+        raise ChainUnavailable(f"{error}: with VERIREGIME_CHAIN_ID set, the service starts without it") from error
 
 
 def open_rpc(settings: Settings) -> Rpc:

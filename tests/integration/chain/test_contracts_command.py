@@ -49,7 +49,7 @@ def test_deploy__then_status__is_all_well(folder: Path) -> None:
     assert found.exit_code == 0, found.output
     details = {finding["subject"]: finding["detail"] for finding in json.loads(found.stdout)}
     assert details["attesters"] == f"2 of 2: {', '.join(SIGNERS)}"
-    assert details["btc-usdt-4h"] == "model btc-usdt-4h-v3; nothing published yet, 32 rounds reserved"
+    assert details["btc-usdt-4h"] == "model btc-usdt-4h-v3; nothing published yet, 256 rounds reserved"
 
 
 def test_deploy__with_another_option_than_before__is_refused(folder: Path) -> None:
@@ -76,7 +76,7 @@ def test_owner_elsewhere__is_given_calldata_and_status_says_what_is_open(folder:
 
 
 def test_reserve__pays_for_further_rounds(folder: Path) -> None:
-    contracts("deploy", *NAMED)
+    contracts("deploy", *NAMED, "--reserve", "32")
     assert contracts("reserve", "btc-usdt-4h", "5").exit_code == 0
     assert "37 rounds reserved" in contracts("status").stdout
 

@@ -12,7 +12,7 @@ from pydantic import AnyHttpUrl, SecretStr
 from app.chain.account import Account
 from app.chain.anvil import KEY, running_anvil
 from app.demo import deploy_for
-from app.errors import Misconfigured, UnknownModel
+from app.errors import ChainUnavailable, Misconfigured, UnknownModel
 from app.settings import Settings
 from app.steps.served import ServedFeed
 from app.types import ModelId
@@ -111,3 +111,23 @@ def test_oracle_target__endpoint_of_another_chain_than_set__is_refused(mainnet: 
 
 def test_oracle_target__no_endpoint__is_no_chain(mainnet: Settings, public: Served) -> None:
     assert oracle_target(mainnet.model_copy(update={"rpc_urls": ()}), public) is None
+
+
+def test_oracle_target__chain_is_away_at_the_start__is_there_once_its_id_is_set(
+    mainnet: Settings, public: Served
+) -> None:
+    away = mainnet.model_copy(update={"rpc_urls": (AnyHttpUrl("http://127.0.0.1:9"),)})
+    with pytest.raises(ChainUnavailable, match="with VERIREGIME_CHAIN_ID set, the service starts without it"):
+        oracle_target(away, public)
+    target = oracle_target(away.model_copy(update={"chain_id": 1}), public)
+    assert target is not None
+    assert (target.oracle.chain_id, target.takes_joint_proofs) == (1, False)
+    with pytest.raises(ChainUnavailable):
+        target.rounds.newest("btc-usdt-4h")
+
+
+def test_oracle_target__endpoint_of_another_chain_than_set__is_refused(mainnet: Settings, public: Served) -> None:
+    with pytest.raises(Misconfigured, match="is of chain 1, expected is 5"):
+        oracle_target(
+            mainnet.model_copy(update={"chain_id": 5, "testnets": (5,), "oracle_address": "0x" + "11" * 20}), public
+        )
