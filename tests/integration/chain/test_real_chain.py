@@ -124,10 +124,3 @@ def test_oracle_target__chain_is_away_at_the_start__is_there_once_its_id_is_set(
     assert (target.oracle.chain_id, target.takes_joint_proofs) == (1, False)
     with pytest.raises(ChainUnavailable):
         target.rounds.newest("btc-usdt-4h")
-
-
-def test_oracle_target__endpoint_of_another_chain_than_set__is_refused(mainnet: Settings, public: Served) -> None:
-    with pytest.raises(Misconfigured, match="is of chain 1, expected is 5"):
-        oracle_target(
-            mainnet.model_copy(update={"chain_id": 5, "testnets": (5,), "oracle_address": "0x" + "11" * 20}), public
-        )
