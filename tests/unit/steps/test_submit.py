@@ -248,9 +248,6 @@ def test_next__its_publication_does_not_show_yet__is_looked_for_again_later(
         ("simulate", SimulationReverted("WindowNotIncreasing"), SubmitOutcome.WOULD_REVERT),
         ("fees", FeesTooHigh("too dear"), SubmitOutcome.FEES_TOO_HIGH),
         ("require_funds", BalanceTooLow("poor"), SubmitOutcome.BALANCE_TOO_LOW),
-        ("fees", ChainUnavailable("away"), SubmitOutcome.CHAIN_UNAVAILABLE),
-        ("fees", ChainError("refused"), SubmitOutcome.CHAIN_UNAVAILABLE),
-        ("fees", Misconfigured("of chain 1"), SubmitOutcome.WRONG_CHAIN),
     ],
 )
 def test_next__refused_on_the_way__stores_nothing_says_why_and_tries_again_later(
@@ -273,6 +270,31 @@ def test_next__refused_on_the_way__stores_nothing_says_why_and_tries_again_later
     assert (chain.signed, status(sqlite_database, made), counted(metrics, outcome)) == ([], Status.PROVED, 1)
     rounds.refuses, chain.troubles = None, {}
     times["monotonic_s"] += 15
+    assert step.next() is SubmitOutcome.SENT
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ChainUnavailable("away"), SubmitOutcome.CHAIN_UNAVAILABLE),
+        (ChainError("refused"), SubmitOutcome.CHAIN_UNAVAILABLE),
+        (Misconfigured("of chain 1"), SubmitOutcome.WRONG_CHAIN),
+    ],
+)
+def test_next__no_answer_on_the_way__stores_nothing_and_sends_as_soon_as_there_is_one(
+    step: SubmitStep,
+    attested: Attested,
+    chain: Any,
+    sqlite_database: Database,
+    error: Exception,
+    outcome: SubmitOutcome,
+) -> None:
+    made = attested()
+    chain.troubles = {"fees": error}
+    assert [step.next(), step.next()] == [outcome, outcome]
+    assert (step.last.outcome, step.last.detail) == (outcome, str(error)) if step.last else False
+    assert (chain.signed, status(sqlite_database, made)) == ([], Status.PROVED)
+    chain.troubles = {}
     assert step.next() is SubmitOutcome.SENT
 
 
