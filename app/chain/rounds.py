@@ -10,7 +10,7 @@ from eth_utils.crypto import keccak
 from web3.exceptions import ContractLogicError
 
 from app.chain.attestation import feed_id
-from app.chain.reverts import explain
+from app.chain.reading import revert_reason
 from app.chain.rpc import Rpc
 from app.errors import SimulationReverted
 from app.types import OracleAt, Regime
@@ -57,7 +57,7 @@ class Rounds:
         try:
             self._rpc.ask(lambda eth: eth.call(cast(Any, call), "pending"))
         except ContractLogicError as error:
-            raise SimulationReverted(f"the oracle would refuse it: {_reason(error)}") from None
+            raise SimulationReverted(f"the oracle would refuse it: {revert_reason(error)}") from None
 
     def newest(self, feed: str) -> Round | None:
         """The feed's newest round; none when it has none."""
@@ -65,9 +65,9 @@ class Rounds:
         try:
             answer = bytes(self._rpc.ask(lambda eth: eth.call(cast(Any, call))))
         except ContractLogicError as error:
-            if _reason(error).startswith("NoForecast"):
+            if revert_reason(error).startswith("NoForecast"):
                 return None
-            raise SimulationReverted(f"the oracle does not say its newest round: {_reason(error)}") from None
+            raise SimulationReverted(f"the oracle does not say its newest round: {revert_reason(error)}") from None
         if len(answer) != 32 * len(_FORECAST):
             raise SimulationReverted(f"there is no oracle at {self.oracle.contract} on chain {self.oracle.chain_id}")
         number, window_end_s, _, regime, _, volatility, _ = decode(_FORECAST, answer)
@@ -85,8 +85,3 @@ class Rounds:
         if not found:
             return None
         return Publication(found[-1]["transactionHash"].to_0x_hex(), int(found[-1]["blockNumber"]))
-
-
-def _reason(error: ContractLogicError) -> str:
-    data = error.data
-    return explain(data) if isinstance(data, str) and data.startswith("0x") else str(error.message)

@@ -20,6 +20,7 @@ from app.errors import BadInput, NotAProposer, ProposalTooLarge
 from app.features.variation import INPUTS
 from app.types import MINUTE_MS, ModelId, OracleAt, iso, parse_time
 from app.web import problems
+from app.web.bodies import bounded_body
 from app.web.schemas import HealthOut, Problem
 from app.wiring import AttesterRole
 
@@ -147,7 +148,7 @@ def _attesting(app: FastAPI, role: AttesterRole) -> None:
     )
     async def attest(request: Request) -> Response:
         _require_token(request, role.token)
-        proposal = _parse(await _bounded_body(request))
+        proposal = _parse(await bounded_body(request, MOST_BYTES, ProposalTooLarge))
         return _response(await run_in_threadpool(role.judge.answer, proposal))
 
     @app.get("/v1/attester", summary="Who attests here, for which oracle, and how strictly")
@@ -232,12 +233,3 @@ def _minute(text: str) -> int:
     if end_ms <= 0 or end_ms % MINUTE_MS or iso(end_ms) != text:
         raise BadInput(f"window_end: {text[:40]!r} is not a UTC minute: write it like 2025-09-15T12:00:00Z")
     return end_ms
-
-
-async def _bounded_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise ProposalTooLarge(f"at most {MOST_BYTES:,} bytes are read")
-    return bytes(body)

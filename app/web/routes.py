@@ -15,6 +15,7 @@ from app.audit.bundle import parse_bundle
 from app.errors import BadInput, BundleTooLarge, ForecastStale, NoForecastYet, UnknownSrs
 from app.inference.release import model_by_id
 from app.types import MINUTE_MS, Prediction, Status
+from app.web.bodies import bounded_body
 from app.web.reading import Reader, cursor_of, known_prediction, read_cursor, read_time
 from app.web.schemas import (
     CandlesOut,
@@ -182,7 +183,7 @@ def _evidence(router: APIRouter, application: Application, reader: Reader) -> No
     @router.post("/v1/verify", tags=["evidence"], summary="Check a bundle", openapi_extra=_BUNDLE_BODY)
     async def verify(request: Request) -> VerdictOut:
         """Recomputes everything from the candles up, and names the first thing that does not hold."""
-        raw = await _bounded_body(request, application.settings.max_bundle_bytes)
+        raw = await bounded_body(request, application.settings.max_bundle_bytes, BundleTooLarge)
         return await run_in_threadpool(_verdict, application, raw)
 
 
@@ -227,16 +228,6 @@ _BUNDLE_BODY = {"requestBody": {"required": True, "content": {"application/json"
 def _verdict(application: Application, raw: bytes) -> VerdictOut:
     verdict = application.auditor.verify(parse_bundle(raw, application.settings.max_bundle_bytes))
     return VerdictOut(**asdict(verdict))
-
-
-async def _bounded_body(request: Request, limit: int) -> bytes:
-    """The body, given up as soon as it grows beyond ``limit``."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise BundleTooLarge(f"at most {limit:,} bytes are read")
-    return bytes(body)
 
 
 def _ages(application: Application) -> dict[str, float | None]:
