@@ -44,7 +44,7 @@ from app.wiring import Application, Onchain, application, open_rpc, oracle_targe
 
 log = logging.getLogger(__name__)
 
-_RESERVED_ROUNDS = 32
+_RESERVED_ROUNDS = 256
 _CHAIN_CLOCK_S = 0.2
 _OF_THE_DEMO = {
     "venues": ("binance",),
