@@ -29,7 +29,7 @@ check: setup
 	cd contracts && $(FORGE) fmt --check
 
 forge-test: setup
-	cd contracts && $(FORGE) test
+	cd contracts && $(FORGE) test && $(FORGE) snapshot --check --match-test test_gas_
 
 serve: setup
 	@$(BIN)/veriregime serve
@@ -39,10 +39,9 @@ coverage: setup
 	cd contracts && FOUNDRY_FUZZ_RUNS=16 FOUNDRY_INVARIANT_RUNS=2 FOUNDRY_OUT=build/coverage/out \
 	  FOUNDRY_CACHE_PATH=build/coverage/cache $(FORGE) coverage --no-match-coverage '^test/' --report summary
 
-# Gas of updates and reads; the tests named so have no luck in them. make snapshot CHECK= writes it anew.
-snapshot: CHECK = --check
+# Gas of updates and reads, which forge-test compares with what it was: say in the commit why it has changed.
 snapshot: setup
-	cd contracts && $(FORGE) snapshot $(CHECK) --match-test test_gas_
+	cd contracts && $(FORGE) snapshot --match-test test_gas_
 
 # In a folder and an environment of its own: it empties the one and has other needs than ours in the other.
 slither: setup contracts/build/slither/venv/.installed
