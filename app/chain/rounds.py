@@ -55,7 +55,7 @@ class Rounds:
         """
         call = {"from": sender, "to": self.oracle.contract, "data": calldata, "gas": gas}
         try:
-            self._rpc.ask(lambda eth: eth.call(cast(Any, call), "pending"))
+            self._rpc.or_latest(lambda eth, block: eth.call(cast(Any, call), block))
         except ContractLogicError as error:
             raise SimulationReverted(f"the oracle would refuse it: {revert_reason(error)}") from None
 

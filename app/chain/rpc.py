@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from json import JSONDecodeError
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -88,6 +88,15 @@ class Rpc:
             self._current = number
             return answer
         raise away or ChainUnavailable("no RPC endpoint is set: see VERIREGIME_RPC_URLS")
+
+    def or_latest(self, question: Callable[[Eth, Literal["pending", "latest"]], _T]) -> _T:
+        """The answer about the block that comes next, or about the last one where endpoints know no pending block."""
+        try:
+            return self.ask(lambda eth: question(eth, "pending"))
+        except ChainUnavailable:
+            raise
+        except (ChainError, BlockNotFound):
+            return self.ask(lambda eth: question(eth, "latest"))
 
     def _require_chain(self, endpoint: _Endpoint) -> None:
         if endpoint.trusted:

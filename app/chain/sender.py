@@ -73,7 +73,7 @@ class Sender:
 
     def _base_fee(self) -> int:
         try:
-            return int(self._rpc.ask(lambda eth: eth.get_block("pending"))["baseFeePerGas"])
+            return int(self._rpc.or_latest(lambda eth, block: eth.get_block(block))["baseFeePerGas"])
         except (BlockNotFound, KeyError):
             raise ChainError("the chain names no base fee for its next block: EIP-1559 is needed") from None
 

@@ -28,6 +28,7 @@ class _Endpoint(http.server.ThreadingHTTPServer):
     daemon_threads = True
     status, body, chain_id = 200, b"", CHAIN_ID
     error: dict[str, Any] | None = None
+    knows_pending = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -45,6 +46,8 @@ class _Endpoint(http.server.ThreadingHTTPServer):
         if self.body:
             return self.body
         head: dict[str, Any] = {"jsonrpc": "2.0", "id": question["id"]}
+        if not self.knows_pending and "pending" in question["params"]:
+            return json.dumps(head | {"error": {"code": -32602, "message": "unknown block tag"}}).encode()
         if self.error:
             return json.dumps(head | {"error": self.error}).encode()
         return json.dumps(head | {"result": hex(self.chain_id if question["method"] == "eth_chainId" else 7)}).encode()
@@ -165,6 +168,28 @@ def test_question_that_is_refused__is_not_put_to_the_next(endpoints: list[_Endpo
     assert not isinstance(caught.value, ChainUnavailable)
     assert endpoints[1].asked == []
     assert not [secret for secret in SECRETS if secret in str(caught.value)]
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_or_latest__an_endpoint_without_a_pending_block__is_asked_about_the_last_one(
+    endpoints: list[_Endpoint], knows: bool
+) -> None:
+    endpoints[0].knows_pending = knows
+    asked: list[str] = []
+
+    def count(eth: Any, block: Any) -> int:
+        asked.append(block)
+        return int(eth.get_transaction_count("0x" + "11" * 20, block))
+
+    assert Rpc([endpoints[0].url], timeout_s=5).or_latest(count) == 7
+    assert asked == (["pending"] if knows else ["pending", "latest"])
+
+
+def test_or_latest__an_endpoint_that_is_away__is_not_asked_twice(endpoints: list[_Endpoint]) -> None:
+    endpoints[0].status = 500
+    with pytest.raises(ChainUnavailable):
+        Rpc([endpoints[0].url], timeout_s=5).or_latest(lambda eth, block: eth.get_balance("0x" + "11" * 20, block))
+    assert len(endpoints[0].asked) == 1
 
 
 def test_no_endpoint__says_what_to_set() -> None:

@@ -36,6 +36,9 @@ class ScriptedEth:
     def ask(self, question: Callable[[Any], Any]) -> Any:
         return question(self)
 
+    def or_latest(self, question: Callable[[Any, Any], Any]) -> Any:
+        return question(self, "pending")
+
     def get_block(self, which: Any) -> Any:
         answer = self.answers.get("get_block", {"baseFeePerGas": self.base, "hash": HexBytes(b"\5" * 32)})
         return self._given(answer)
