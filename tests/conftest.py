@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -47,6 +48,18 @@ def _no_network_in_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
         enable_socket()
     else:
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_log_handler_outlives_its_test() -> Iterator[None]:
+    """A command that is run within a test logs to that test's standard error, which is closed afterwards."""
+    root, app_level = logging.getLogger(), logging.getLogger("app").level
+    before = root.handlers[:]
+    yield
+    for handler in root.handlers[:]:
+        if type(handler) is logging.StreamHandler and handler not in before:
+            root.removeHandler(handler)
+    logging.getLogger("app").setLevel(app_level)
 
 
 @pytest.fixture(scope="session")
