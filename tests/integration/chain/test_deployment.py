@@ -162,18 +162,18 @@ def test_second_run__without_its_record__finds_everything_again(
 def test_interrupted_run__goes_on_where_it_stopped(
     chain: Chain, plan: DeploymentPlan, build: Build, monkeypatch: pytest.MonkeyPatch, transactions: int
 ) -> None:
-    send = Sender.send
+    send, sent = Sender.send, []
 
     def interrupted(self: Sender, raw: bytes) -> None:
         send(self, raw)
-        if self.nonces()[0] > transactions:
+        sent.append(raw)
+        if len(sent) > transactions:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(Sender, "send", interrupted)
         with pytest.raises(KeyboardInterrupt):
             put(chain, plan, build)
-    assert chain.sent() == transactions + 1
     made = put(chain, plan, build)
     assert chain.sent() == STEPS
     assert all(finding.holds for finding in look(chain, made, plan, build))
