@@ -67,7 +67,7 @@ def oracle(model: Model = None, as_json: JsonFlag = False) -> None:
             pool.serving_keys(settings.var_dir, circuit, *settings.srs_choice)
             for circuit in (chosen.circuit, chosen.batch)
         )
-        document = bench_oracle(chosen, pool, keys, joint_keys, settings.contracts_dir, settings.var_dir)
+        document = bench_oracle(chosen, pool, keys, joint_keys, settings.contracts_dir, settings.var_dir / "bench")
     if as_json:
         print_json(document)
     else:
