@@ -40,10 +40,6 @@ class Pins:
         self._readings: dict[tuple[ModelId, bool], _Reading] = {}
         self._turn = threading.Lock()
 
-    @property
-    def model_ids(self) -> tuple[ModelId, ...]:
-        return tuple(dict.fromkeys(model_id for model_id, _ in self._keys))
-
     def refusal(self, model_id: ModelId, *, joint: bool) -> Refused | None:
         """Why nothing may be signed with these keys of ours; none when they are the pinned ones."""
         with self._turn:

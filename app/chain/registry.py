@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from web3 import Web3
-from web3.exceptions import ContractLogicError
+from eth_utils.address import to_checksum_address
 
-from app.chain.abi import contract_abi
 from app.chain.attestation import feed_id
+from app.chain.reading import ContractReader
 from app.chain.rpc import Rpc
-from app.errors import ChainError, UnknownModel
+from app.errors import ChainError, SimulationReverted, UnknownModel
 from app.types import Keys, OracleAt
 
 _READ_AGAIN_S = 60.0
@@ -72,7 +71,8 @@ class OracleReader:
 
     def __init__(self, rpc: Rpc, address: str) -> None:
         self._rpc = rpc
-        self.address = str(Web3.to_checksum_address(address))
+        self.address = str(to_checksum_address(address))
+        self._contracts = ContractReader(rpc)
         self._constants: dict[str, Any] = {}
         self._panel: Panel | None = None
         self._read_again_at = 0.0
@@ -86,13 +86,13 @@ class OracleReader:
         """What is pinned of a model. Raises `UnknownModel` when the registry does not know it."""
         try:
             found = self._ask("ModelRegistry", self._constant("registry"), "model", bytes.fromhex(model_id))
-        except ContractLogicError:
+        except SimulationReverted:
             raise UnknownModel(f"the registry of {self.address} does not know model {model_id[:16]}…") from None
         verifier, joint_verifier, joint_windows, output_scale, *hashes = found
         srs, vk, joint_vk, record = (bytes(value).hex() for value in hashes)
         return PinnedModel(
-            verifier=str(verifier),
-            joint_verifier=str(joint_verifier) if int(str(joint_verifier), 16) else None,
+            verifier=to_checksum_address(verifier),
+            joint_verifier=to_checksum_address(joint_verifier) if int(joint_verifier, 16) else None,
             joint_windows=int(joint_windows),
             output_scale=int(output_scale),
             srs_hash=srs,
@@ -111,7 +111,9 @@ class OracleReader:
 
     def signers(self) -> tuple[str, ...]:
         """The attesters now, checksum addresses."""
-        return tuple(str(signer) for signer in self._ask("AttesterSet", self._constant("attesters"), "signers"))
+        return tuple(
+            to_checksum_address(signer) for signer in self._ask("AttesterSet", self._constant("attesters"), "signers")
+        )
 
     def threshold(self) -> int:
         return int(self._ask("AttesterSet", self._constant("attesters"), "threshold"))
@@ -138,12 +140,10 @@ class OracleReader:
         return self._constants[name]
 
     def _ask(self, contract: str, address: str, function: str, *arguments: Any) -> Any:
-        abi = contract_abi(contract)
-        return self._rpc.ask(
-            lambda eth: (
-                eth.contract(address=Web3.to_checksum_address(address), abi=abi).functions[function](*arguments).call()
-            )
-        )
+        answer = self._contracts.ask(contract, address, function, *arguments)
+        if answer is None:
+            raise ChainError(f"there is no {contract} at {address}")
+        return answer
 
 
 def _vk_name(joint: bool) -> str:

@@ -11,6 +11,7 @@ from web3.exceptions import ContractLogicError
 
 from app.chain.attestation import feed_id
 from app.chain.reading import revert_reason
+from app.chain.reverts import error_name
 from app.chain.rpc import Rpc
 from app.errors import SimulationReverted
 from app.types import OracleAt, Regime
@@ -65,7 +66,7 @@ class Rounds:
         try:
             answer = bytes(self._rpc.ask(lambda eth: eth.call(cast(Any, call))))
         except ContractLogicError as error:
-            if revert_reason(error).startswith("NoForecast"):
+            if isinstance(error.data, str) and error_name(error.data) == "NoForecast":
                 return None
             raise SimulationReverted(f"the oracle does not say its newest round: {revert_reason(error)}") from None
         if len(answer) != 32 * len(_FORECAST):

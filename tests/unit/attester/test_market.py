@@ -36,11 +36,12 @@ def test_background__looks_at_every_minute_by_itself_until_it_is_stopped(bench: 
     collect = bench.feeds[BTC].collect
     bench.feeds[BTC] = replace(bench.feeds[BTC], collect=lambda end_ms: asked.append(end_ms) or collect(end_ms))
     wall = time.time_ns() // 1_000_000
-    bench.market._clock = Clock(market_start_ms=window_end_ms - 2 * MINUTE_MS + 1000, wall_start_ms=wall, speed=600)
+    bench.market._clock = Clock(market_start_ms=window_end_ms - 2 * MINUTE_MS + 1000, wall_start_ms=wall, speed=120)
     bench.market._settle_s = 0.0
     bench.market.start()
     give_up = time.monotonic() + 10
-    while len(asked) < 2 and time.monotonic() < give_up:
+    while len(set(asked)) < 2 and time.monotonic() < give_up:  # a wait that ends a moment early looks twice
         time.sleep(0.02)
     bench.market.stop()
-    assert asked[1] - asked[0] == MINUTE_MS
+    first, second = sorted(set(asked))[:2]
+    assert second - first == MINUTE_MS
