@@ -65,7 +65,12 @@ class OwnMarket:
             self._thread.join()
 
     def _keep_going(self) -> None:
-        while not self._stopping.wait(self._until_next_s()):
+        seen_ms = self._clock.last_minute_ms()
+        while not self._stopping.wait(self._seconds_until(seen_ms + MINUTE_MS)):
+            newest_ms = self._clock.last_minute_ms()
+            if newest_ms == seen_ms:  # a wait may end a moment early; to look now would be to miss the next minute
+                continue
+            seen_ms = newest_ms
             try:
                 self.refresh()
                 self._pins.refusals()
@@ -75,6 +80,6 @@ class OwnMarket:
                 log.exception("the own market met a bug and goes on")
                 self._stopping.wait(1)
 
-    def _until_next_s(self) -> float:
-        clock = self._clock
-        return max(0.05, clock.seconds_until(clock.last_minute_ms() + MINUTE_MS) + self._settle_s)
+    def _seconds_until(self, minute_ms: int) -> float:
+        """Until that minute is over and its candle has settled."""
+        return max(0.001, self._clock.seconds_until(minute_ms) + self._settle_s)
