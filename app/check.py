@@ -15,11 +15,11 @@ from app.chain.compiler import node_tool
 from app.chain.deployment import require_deployment
 from app.chain.reading import ContractReader
 from app.clock import wall_ms
-from app.errors import Misconfigured, NotNow, OracleError
+from app.errors import Misconfigured, NotNow, OracleError, VenueUnavailable
 from app.inference.release import load_models
 from app.settings import Settings, parse_feed
 from app.steps.attester_client import AttesterClient
-from app.types import iso
+from app.types import MINUTE_MS, iso
 from app.web.server import listen
 from app.wiring import model_for, open_database, open_oracle, open_pool, open_rpc, open_venue
 
@@ -115,17 +115,37 @@ def _port(settings: Settings) -> str:
 
 
 def _venues(settings: Settings) -> str:
-    words = []
-    for name in settings.venues:
-        with closing(open_venue(settings, name)) as venue:
-            skew_ms = venue.time_ms() - wall_ms()
-        if abs(skew_ms) > _MAX_SKEW_MS and not settings.venue_clock:
-            raise Misconfigured(
-                f"{name}'s clock is {skew_ms / 1000:+.1f} s from this machine's: set the clock (NTP), or "
-                "VERIREGIME_VENUE_CLOCK=true"
-            )
-        words.append(f"{name} answers, clock {skew_ms:+d} ms")
-    return "; ".join(words)
+    """Every venue of every feed: whether it answers, lists the market, and shows our time."""
+    well, ill, answering = [], [], set()
+    for name in dict.fromkeys(venue for feed in settings.feeds for venue in settings.venues_of(feed)):
+        try:
+            well.append(_venue(settings, name))
+            answering.add(name)
+        except (VenueUnavailable, Misconfigured) as error:
+            ill.append(str(error))
+    for feed in settings.feeds:
+        here = len(answering.intersection(settings.venues_of(feed)))
+        if here < settings.quorum_of(feed):
+            ill.append(f"{feed} has {here} venue(s), {settings.quorum_of(feed)} must answer (VERIREGIME_QUORUM)")
+    if ill:
+        raise Misconfigured("; ".join([*ill, *well]))
+    return "; ".join(well)
+
+
+def _venue(settings: Settings, name: str) -> str:
+    with closing(open_venue(settings, name)) as venue:
+        skew_ms = venue.time_ms() - wall_ms()
+        newest_ms = wall_ms() // MINUTE_MS * MINUTE_MS
+        for feed in settings.feeds:
+            symbol = settings.markets_of(parse_feed(feed)).get(name)
+            if symbol is not None:
+                list(venue.pages(symbol, newest_ms - 5 * MINUTE_MS, newest_ms))
+    if abs(skew_ms) > _MAX_SKEW_MS and not settings.venue_clock:
+        raise Misconfigured(
+            f"{name}'s clock is {skew_ms / 1000:+.1f} s from this machine's: set the clock (NTP), or "
+            "VERIREGIME_VENUE_CLOCK=true"
+        )
+    return f"{name} answers, clock {skew_ms:+d} ms"
 
 
 def _contracts(settings: Settings) -> str:

@@ -32,3 +32,8 @@ class Clock:
     def seconds_until(self, market_ms: int) -> float:
         """Wall seconds until the market's clock shows ``market_ms``; negative once it is past."""
         return (market_ms - self.now_ms()) / 1000 / self.speed
+
+    @property
+    def haste(self) -> float:
+        """By how much a wait is shorter where the market runs faster than real time; at least 1."""
+        return max(1.0, self.speed)

@@ -1,6 +1,6 @@
 """The whole system on this machine: a market, a chain, the service. Everything is real but the money.
 
-The market is a child process that speaks Binance's protocol; the chain is anvil, with all contracts deployed on it; two
+The market is a child process that speaks the protocols of three venues; the chain is anvil, with all contracts deployed on it; two
 attesters are child processes that watch the market themselves, and the service is the third: two of three must sign.
 All of them end with this process, however it ends.
 """
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from app.once import forecast_once
 from app.processes import running
 from app.serve import serve
 from app.settings import Settings
-from app.steps.collect import Progress
+from app.steps.fetch import Progress
 from app.steps.deployment import served_plans
 from app.steps.served import ServedFeed
 from app.types import MINUTE_MS
@@ -44,10 +44,13 @@ from app.wiring import Application, Onchain, application, open_rpc, oracle_targe
 
 log = logging.getLogger(__name__)
 
+SIMULATED_VENUES = ("binance", "coinbase", "kraken")
 _RESERVED_ROUNDS = 256
 _CHAIN_CLOCK_S = 0.2
 _OF_THE_DEMO = {
-    "venues": ("binance",),
+    "feed_venues": {},
+    "markets": {},
+    "quorum": {},
     "settle_s": 0.2,
     "attesters": (),
     "attester_key": SecretStr(ATTESTER_KEYS[0]),
@@ -65,12 +68,26 @@ _OF_THE_DEMO = {
 
 @dataclass(frozen=True, slots=True)
 class MarketOptions:
-    """Which market to play: simulated from ``seed``, or ``candles`` of a file; its clock starts at ``at_ms``."""
+    """Which market to play: simulated from ``seed``, or ``candles`` of a file; its clock starts at ``at_ms``.
+
+    A simulated market is shown by all `SIMULATED_VENUES`, a recorded one by the first of them as it was recorded.
+    """
 
     candles: Path | None = None
     at_ms: int | None = None
     seed: int = 0
     speed: float = 1.0
+    faults: tuple[str, ...] = ()
+    """Misbehaviour of venues, each as `app.sim.faults.parse_fault` reads it."""
+
+    @property
+    def venues(self) -> tuple[str, ...]:
+        return SIMULATED_VENUES[:1] if self.candles else SIMULATED_VENUES
+
+
+def venue_urls(market_url: str, venues: Sequence[str]) -> dict[str, AnyHttpUrl]:
+    """Where each venue of a market's child process answers."""
+    return {name: AnyHttpUrl(f"{market_url}/{name}") for name in venues}
 
 
 def run_demo(settings: Settings, market: MarketOptions, progress: Progress | None = None) -> None:
@@ -103,7 +120,8 @@ def demo_application(
         wired = settings.model_copy(
             update=_OF_THE_DEMO
             | {
-                "venue_urls": {"binance": AnyHttpUrl(url)},
+                "venues": market.venues,
+                "venue_urls": venue_urls(url, market.venues),
                 "database_url": SecretStr(f"sqlite:///{scratch / 'veriregime.db'}"),
                 "rpc_urls": (AnyHttpUrl(rpc_url),),
                 "deployments_dir": scratch,
@@ -168,6 +186,7 @@ def running_attester(settings: Settings, clock: Clock, key: str, folder: Path) -
         "VERIREGIME_BATCHING": settings.batching,
         "VERIREGIME_TRUSTED_SRS": ",".join(settings.trusted_srs),
         "VERIREGIME_USE_SRS": ",".join(settings.use_srs),
+        "VERIREGIME_QUORUM": json.dumps(settings.quorum),
         "VERIREGIME_SETTLE_S": str(settings.settle_s),
         "VERIREGIME_RPC_URLS": ",".join(str(url) for url in settings.rpc_urls),
         "VERIREGIME_ORACLE_ADDRESS": str(settings.oracle_address),
@@ -205,7 +224,7 @@ def chain_on_market_time(rpc_url: str, clock: Clock) -> Iterator[None]:
 
 @contextmanager
 def running_market(options: MarketOptions) -> Iterator[tuple[str, Clock]]:
-    """The market's child process: its URL, and the clock it shares with us."""
+    """The market's child process: its URL, under which each venue has its own, and the clock it shares with us."""
     wall_start_ms = wall_ms()
     at_ms = wall_start_ms if options.at_ms is None else options.at_ms
     clock = Clock(market_start_ms=at_ms, wall_start_ms=wall_start_ms, speed=options.speed)
@@ -213,6 +232,8 @@ def running_market(options: MarketOptions) -> Iterator[tuple[str, Clock]]:
     command += ["--at", str(at_ms), "--wall-start-ms", str(wall_start_ms), "--speed", str(options.speed)]
     if options.candles is not None:
         command += ["--candles", str(options.candles)]
+    for fault in options.faults:
+        command += ["--fault", fault]
     with running(command, announces="listening on ") as url:
         yield url, clock
 

@@ -18,6 +18,7 @@ OracleError
 ├── AlreadySigned                 409  an attester signs one input commitment per window
 ├── NotNow                        503  ask again later
 │   ├── VenueUnavailable
+│   ├── NoQuorum                  too few venues have the window's last minute
 │   ├── WindowIncomplete
 │   ├── ForecastStale
 │   ├── NoForecastYet
@@ -163,6 +164,10 @@ class NotNow(OracleError):
 
 class VenueUnavailable(NotNow):
     """The venue does not answer."""
+
+
+class NoQuorum(NotNow):
+    """Too few venues have the last minute."""
 
 
 class WindowIncomplete(NotNow):

@@ -14,6 +14,16 @@ class Metrics:
         self.registry = CollectorRegistry()
         make: Any = {"registry": self.registry, "namespace": "veriregime"}
         self.ticks = Counter("ticks", "Ticks by what came of them", ["feed", "outcome"], **make)
+        self.skipped = Counter("ticks_skipped", "Ticks that gave no forecast, by reason", ["feed", "reason"], **make)
+        self.venue_answers = Counter(
+            "venue_answers", "What asking a venue for the newest minute came to", ["venue", "answer"], **make
+        )
+        self.candles = Counter("candles", "Candles stored", ["venue"], **make)
+        self.candle_revisions = Counter("candle_revisions", "Candles that a venue changed later", ["venue"], **make)
+        self.venue_left_out = Gauge("venue_left_out", "1 while a venue is left out of a feed", ["feed", "venue"], **make)
+        self.venue_up = Gauge("venue_up", "1 while a venue has the newest minute", ["venue"], **make)
+        self.venue_skew = Gauge("venue_clock_skew_seconds", "A venue's clock minus ours", ["venue"], **make)
+        self.clock_skew = Gauge("clock_skew_seconds", "The median of the venues' clocks minus ours", **make)
         self.proofs = Counter("proofs", "Proof jobs by what came of them", ["outcome"], **make)
         self.submissions = Counter("submissions", "Submission steps by what came of them", ["outcome"], **make)
         self.attestations = Counter(

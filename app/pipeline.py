@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.clock import Clock, wall_ms
-from app.errors import OracleError, VenueUnavailable, WindowIncomplete
+from app.errors import NotNow, OracleError
 from app.features.variation import observe
 from app.metrics import Metrics
 from app.steps.attest import AttestOutcome, AttestStep
 from app.steps.collect import Collector
+from app.steps.fetch import VenueHealth
 from app.steps.prove import ProofStep, ProveOutcome
 from app.steps.publishing import OracleTarget, StepReport, SubmitOutcome
 from app.steps.served import ServedFeed
 from app.steps.submit import SubmitStep
 from app.store.database import Database
-from app.types import Forecast, Observation, Prediction, Status, iso, prediction_id
+from app.types import Forecast, Observation, Prediction, Sources, Status, iso, prediction_id
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +32,21 @@ log = logging.getLogger(__name__)
 class TickOutcome(StrEnum):
     PREDICTED = "predicted"
     ALREADY_PREDICTED = "already-predicted"
-    VENUE_UNAVAILABLE = "venue-unavailable"
-    WINDOW_INCOMPLETE = "window-incomplete"
+    SKIPPED = "skipped"
+    """There is nothing sound to forecast from just now; the reason says why."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class TickReport:
     outcome: TickOutcome
+    reason: str | None
+    """Of a tick that was skipped: `no-quorum`, `window-incomplete`."""
     detail: str
     window_end_ms: int
     at_ms: int
+    left_out: Mapping[str, str]
+    """Venues that had no part in it, with the reason."""
 
 
 class Pipeline:
@@ -69,10 +74,10 @@ class Pipeline:
     def forecast(self, feed: str, window_end_ms: int) -> tuple[Prediction, bool]:
         """Candles → observation → network → stored, with its proof job. Says whether it is new."""
         served = self.feeds[feed]
-        window = self._collector.window(served, window_end_ms)
-        observation = observe(window, served.spec)
+        collected = self._collector.window(served, window_end_ms)
+        observation = observe(collected.window, served.spec)
         forecast = served.network.forecast(observation.values)
-        prediction = self._prediction(served, observation, forecast)
+        prediction = self._prediction(served, observation, collected.sources, forecast)
         with self._database.unit_of_work() as store:
             added = store.predictions.add(prediction, queued_at_ms=wall_ms())
         return prediction, added
@@ -105,30 +110,46 @@ class Pipeline:
     def last_submit(self) -> StepReport | None:
         return self._submissions.last
 
+    def venues(self) -> dict[str, VenueHealth]:
+        """How every venue stands."""
+        return {name: fetcher.health for name, fetcher in self._collector.fetchers.items()}
+
+    def clock_skew_s(self) -> float | None:
+        """The median of the venues' clocks against this machine's."""
+        return self._collector.skew_s()
+
+    def prune(self) -> None:
+        """Candles past their retention go."""
+        self._collector.prune()
+
     def stop(self) -> None:
         """Answers that are still to come are not waited for."""
+        self._collector.stop()
         self._attestations.stop()
 
     def tick(self, feed: str, window_end_ms: int) -> TickOutcome:
         """`forecast`, with every way it can end counted, logged and kept for the API to tell."""
-        outcome, detail = TickOutcome.FAILED, "stopped by an unexpected error"
+        outcome, reason, detail = TickOutcome.FAILED, None, "stopped by an unexpected error"
+        left_out: Mapping[str, str] = {}
         try:
             prediction, added = self.forecast(feed, window_end_ms)
             outcome = TickOutcome.PREDICTED if added else TickOutcome.ALREADY_PREDICTED
+            left_out = prediction.sources.left_out
             detail = f"{prediction.regime}, volatility {prediction.vol_annualised:.1%} a year"
-        except VenueUnavailable as error:
-            outcome, detail = TickOutcome.VENUE_UNAVAILABLE, str(error)
-        except WindowIncomplete as error:
-            outcome, detail = TickOutcome.WINDOW_INCOMPLETE, str(error)
+        except NotNow as error:
+            outcome, reason, detail = TickOutcome.SKIPPED, error.slug(), str(error)
+            self._metrics.skipped.labels(feed, reason).inc()
         except OracleError as error:
             detail = str(error)
         finally:
-            self.last_tick[feed] = TickReport(outcome, detail, window_end_ms, self._clock.now_ms())
+            self.last_tick[feed] = TickReport(outcome, reason, detail, window_end_ms, self._clock.now_ms(), left_out)
             self._metrics.ticks.labels(feed, outcome).inc()
             log.info("%s at %s: %s (%s)", feed, iso(window_end_ms), outcome, detail)
         return outcome
 
-    def _prediction(self, served: ServedFeed, observation: Observation, forecast: Forecast) -> Prediction:
+    def _prediction(
+        self, served: ServedFeed, observation: Observation, sources: Sources, forecast: Forecast
+    ) -> Prediction:
         return Prediction(
             id=prediction_id(served.feed.name, observation.window_end_ms, served.model.model_id),
             feed=served.feed.name,
@@ -141,7 +162,8 @@ class Pipeline:
             vol_annualised=forecast.vol_annualised,
             network_outputs=forecast.outputs,
             observation=observation.values,
-            venues=observation.venues,
+            quorum=observation.quorum,
+            sources=sources,
             candles_sha256=observation.candles_sha256,
             predicted_at_ms=self._clock.now_ms(),
         )

@@ -46,7 +46,8 @@ _NOT_AGAIN_AT_ONCE = (
     SubmitOutcome.FEES_TOO_HIGH,
     SubmitOutcome.BALANCE_TOO_LOW,
 )
-_TRY_AGAIN = (TickOutcome.VENUE_UNAVAILABLE, TickOutcome.WINDOW_INCOMPLETE, TickOutcome.FAILED)
+_TRY_AGAIN = (TickOutcome.SKIPPED, TickOutcome.FAILED)
+_PRUNE_EVERY_S = 3600.0
 
 
 class Service:
@@ -72,6 +73,7 @@ class Service:
             self._threads.append(thread)
         for feed in self._app.pipeline.feeds:
             self._schedule(feed)
+        self._scheduler.add_job(self._prune, IntervalTrigger(seconds=_PRUNE_EVERY_S))
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -118,6 +120,12 @@ class Service:
             if outcome not in _TRY_AGAIN:
                 return
             self._stopping.wait(_TICK_AGAIN_S / clock.speed)
+
+    def _prune(self) -> None:
+        try:
+            self._app.pipeline.prune()
+        except OracleError as error:
+            log.warning("prune: %s", error)
 
     def _prove(self, number: int) -> None:
         if number >= self._app.prover.slots:  # a cluster grows and shrinks

@@ -6,6 +6,7 @@ one.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,8 +15,9 @@ from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_valida
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import Misconfigured
-from app.types import Feed
+from app.types import Feed, Markets
 
+_EVERY_FEED = "*"
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "pyproject.toml").is_file() else None
 
@@ -55,7 +57,22 @@ class Settings(BaseSettings):
         default=("btc-usdt-4h",), min_length=1, description="Feeds to serve, comma separated, named base-quote-horizon."
     )
     venues: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("binance",), min_length=1, description="ccxt ids of the venues to read, comma separated."
+        default=("binance", "coinbase", "kraken"),
+        min_length=1,
+        max_length=16,
+        description="ccxt ids of the venues to read, comma separated.",
+    )
+    feed_venues: dict[str, tuple[str, ...]] = Field(
+        default={}, description='Other venues for some feeds: {"eth-usdt-4h": ["binance", "okx"]}.'
+    )
+    markets: dict[str, dict[str, str]] = Field(
+        default={},
+        description='What is traded at a venue in place of a symbol: {"kraken": {"BTC/USDT": "BTC/USD"}}.',
+    )
+    quorum: Annotated[dict[str, int], NoDecode] = Field(
+        default={},
+        description="Venues that must have a minute, for all feeds (2) or for each ({\"btc-usdt-4h\": 2}); "
+        "more than half of a feed's venues if unset.",
     )
     venue_urls: dict[str, AnyHttpUrl] = Field(
         default={},
@@ -70,6 +87,15 @@ class Settings(BaseSettings):
     )
     late_candle_s: float = Field(
         default=10.0, ge=0, le=40, description="Seconds to keep asking for a candle that is not there yet."
+    )
+    straggler_s: float = Field(
+        default=1.0, ge=0, le=30, description="Seconds that other venues get once a quorum has the newest minute."
+    )
+    max_clock_skew_s: float = Field(
+        default=5.0, gt=0, description="A venue whose clock is further from this machine's is left out."
+    )
+    candle_retention_days: int = Field(
+        default=14, ge=8, description="Older candles are forgotten; bundles are made from the last week before a window."
     )
 
     prover: str = Field(
@@ -188,6 +214,22 @@ class Settings(BaseSettings):
             parse_feed(name)
         return value
 
+    @field_validator("quorum", mode="before")
+    @classmethod
+    def _quorums(cls, value: object) -> object:
+        """A number alone is every feed's."""
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value or "{}")
+        except ValueError:
+            found = None
+        if isinstance(found, int) and not isinstance(found, bool):
+            found = {_EVERY_FEED: found}
+        if not isinstance(found, dict):
+            raise ValueError('a number of venues, or one for each feed as JSON: {"btc-usdt-4h": 2}')
+        return found
+
     @field_validator("trusted_srs", "use_srs")
     @classmethod
     def _hashes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -205,6 +247,21 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _venues_that_can_be(self) -> Self:
+        for feed, quorum in self.quorum.items():
+            if quorum < 1:
+                raise ValueError(f"VERIREGIME_QUORUM: {quorum} venues are none; say 1 or more")
+            if feed not in (_EVERY_FEED, *self.feeds):
+                raise ValueError(f"VERIREGIME_QUORUM names {feed}, which is not among VERIREGIME_FEEDS")
+        for name in self.feeds:
+            venues = self.venues_of(name)
+            if len(set(venues)) < max(1, len(venues)):
+                raise ValueError(f"{name} needs venues, each named once: see VERIREGIME_VENUES")
+            if self.quorum_of(name) > len(venues):
+                raise ValueError(f"{name} has {len(venues)} venue(s), fewer than VERIREGIME_QUORUM asks for")
+        return self
+
+    @model_validator(mode="after")
     def _secrets_once(self) -> Self:
         if self.database_url.get_secret_value() and self.database_url_file is not None:
             raise ValueError("set VERIREGIME_DATABASE_URL or VERIREGIME_DATABASE_URL_FILE, not both")
@@ -215,6 +272,18 @@ class Settings(BaseSettings):
         if self.proposer_token is not None and self.proposer_token_file is not None:
             raise ValueError("set VERIREGIME_PROPOSER_TOKEN or VERIREGIME_PROPOSER_TOKEN_FILE, not both")
         return self
+
+    def venues_of(self, feed: str) -> tuple[str, ...]:
+        return self.feed_venues.get(feed, self.venues)
+
+    def quorum_of(self, feed: str) -> int:
+        """How many of the feed's venues must have a minute: more than half of them unless it is set."""
+        stated = self.quorum.get(feed, self.quorum.get(_EVERY_FEED))
+        return len(self.venues_of(feed)) // 2 + 1 if stated is None else stated
+
+    def markets_of(self, feed: Feed) -> Markets:
+        """What is read for the feed at each of its venues."""
+        return {name: self.markets.get(name, {}).get(feed.symbol, feed.symbol) for name in self.venues_of(feed.name)}
 
     @property
     def srs_choice(self) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -129,6 +129,10 @@ PROVED_STATES = (Status.PROVED, Status.SUBMITTED, Status.CONFIRMED)
 """The states in which a verified proof stands behind the numbers."""
 
 
+Markets = Mapping[str, str]
+"""What is traded at each venue, as ccxt writes it: ``{"binance": "BTC/USDT", "kraken": "BTC/USD"}``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """The minutes a forecast looks at: up to ``end_ms``, exclusive, all closed."""
@@ -136,6 +140,20 @@ class Window:
     feed: Feed
     end_ms: int
     candles: CandlesByVenue
+    quorum: int = 1
+    """How many venues must have a minute's return for it to be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the candles of a window came from."""
+
+    markets: Markets
+    """Of the venues that stand behind it."""
+    left_out: Mapping[str, str]
+    """Venues of the feed that do not, each with the reason."""
+    as_of: int
+    """State of the candle store that the window was read from: it can be read again as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +163,7 @@ class Observation:
     feed: Feed
     window_end_ms: int
     values: tuple[int, ...]
-    venues: tuple[str, ...]
+    quorum: int
     candles_sha256: str
 
 
@@ -263,7 +281,8 @@ class Prediction:
     vol_annualised: float
     network_outputs: tuple[float, ...]
     observation: tuple[int, ...]
-    venues: tuple[str, ...]
+    quorum: int
+    sources: Sources
     candles_sha256: str
     predicted_at_ms: int
 
@@ -449,3 +468,17 @@ class Submission:
     block_number: int | None
     gas_used: int | None
     ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VenueRest:
+    """Why and until when a venue is left alone."""
+
+    venue: str
+    failures: int
+    """In a row."""
+    until_ms: int
+    """Wall clock, as `since_ms`."""
+    reason: str
+    since_ms: int
+    """Of the first failure."""

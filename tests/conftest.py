@@ -15,10 +15,14 @@ from pytest_socket import disable_socket, enable_socket
 
 import app.training  # noqa: F401  it decides how threads wait, before any test loads torch
 from app.candles.venue import Page, Venue
+from app.clock import Clock
 from app.errors import VenueUnavailable
 from app.features.variation import VariationSpec
 from app.inference.network import Network
 from app.inference.release import ReleasedModel, load_models
+from app.metrics import Metrics
+from app.steps.collect import Collector
+from app.steps.fetch import Fetcher, FetchPolicy
 from app.steps.served import ServedFeed
 from app.store.database import Database
 from app.types import (
@@ -31,6 +35,7 @@ from app.types import (
     PredictionId,
     Proof,
     Regime,
+    Sources,
     Status,
     prediction_id,
 )
@@ -110,6 +115,13 @@ class ScriptedVenue:
         self.shows_hidden_at_question: int | None = None
         self.fails_at_page: int | None = None
         self.error: Exception = VenueUnavailable("the exchange is down")
+        self.told_ms: Callable[[], int] = self._no_time
+
+    def _no_time(self) -> int:
+        raise VenueUnavailable("it does not tell its time")
+
+    def time_ms(self) -> int:
+        return self.told_ms()
 
     def pages(self, symbol: str, start_ms: int, end_ms: int) -> Iterator[Page]:
         self.asked.append((start_ms, end_ms))
@@ -157,7 +169,8 @@ def make_prediction() -> Callable[..., Prediction]:
         vol_annualised=1 / 3,
         network_outputs=(-0.25, 0.1, -1.0986122886681098),
         observation=(-384, 0, 7, 384),
-        venues=("binance", "kraken"),
+        quorum=2,
+        sources=Sources({"binance": "BTC/USDT", "kraken": "BTC/USDT"}, {}, as_of=1),
         candles_sha256="cd" * 32,
         predicted_at_ms=WINDOW_END_MS + 1_234,
     )
@@ -222,14 +235,40 @@ def serve(model: ReleasedModel) -> Callable[..., ServedFeed]:
         verifier_sol=nowhere,
     )
 
-    def make(*venues: ScriptedVenue) -> ServedFeed:
+    def make(*venues: ScriptedVenue, quorum: int = 1) -> ServedFeed:
         return ServedFeed(
             feed=Feed(name="btc-usdt-4h", symbol="BTC/USDT"),
             model=model,
             spec=VariationSpec.from_manifest(model.manifest["observation"]),
             network=Network(model),
             keys=keys,
-            venues=cast(tuple[Venue, ...], venues),
+            markets={venue.name: "BTC/USDT" for venue in venues},
+            quorum=quorum,
         )
 
     return make
+
+
+@pytest.fixture
+def collect_from(sqlite_database: Database, window_end_ms: int) -> Iterator[Callable[..., Collector]]:
+    """A collector on scripted venues, with a fetcher at work for each. The clock stands a second after the window."""
+    made: list[Collector] = []
+
+    def make(*venues: ScriptedVenue, **options: Any) -> Collector:
+        database = options.pop("database", sqlite_database)
+        clock = options.pop("clock", Clock(market_start_ms=window_end_ms + 1_000, speed=0))
+        metrics = options.pop("metrics", Metrics())
+        progress = options.pop("progress", None)
+        policy = FetchPolicy(late_candle_s=options.pop("late_candle_s", 0), max_skew_s=5)
+        fetchers = {
+            venue.name: Fetcher(cast(Venue, venue), database, clock, metrics, policy, progress) for venue in venues
+        }
+        for fetcher in fetchers.values():
+            fetcher.start()
+        own = {"straggler_s": 5.0, "retention_ms": 14 * 1440 * MINUTE_MS} | options
+        made.append(Collector(fetchers, database, clock, metrics, **own))
+        return made[-1]
+
+    yield make
+    for collector in made:
+        collector.stop()

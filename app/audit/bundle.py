@@ -26,7 +26,7 @@ from app.types import (
     iso,
 )
 
-FORMAT = "veriregime-bundle/3"
+FORMAT = "veriregime-bundle/4"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -36,8 +36,9 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 OpenTime = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 Row = tuple[OpenTime, Number, Number, Number, Number, Number]
 FieldInteger = Annotated[int, Field(ge=-(SCALAR_FIELD // 2), le=SCALAR_FIELD // 2)]
-
-
+Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{1,16}/[A-Z0-9]{1,16}$")]
+"""As ccxt writes a spot market: ``BTC/USD``."""
+MOST_VENUES = 16
 Inputs = Annotated[list[Annotated[int, Field(ge=-(2**31), le=2**31)]], Field(max_length=4096)]
 MOST_WINDOWS = 64
 
@@ -107,9 +108,13 @@ class BundleAttested(_Strict):
 
 
 class Bundle(_Strict):
-    """One prediction with its evidence. ``outputs`` are integers at the model's output scale."""
+    """One prediction with its evidence. ``outputs`` are integers at the model's output scale.
 
-    format: Literal["veriregime-bundle/3"]
+    ``candles`` are the rows of each venue, ``markets`` what was read there, and ``quorum`` how many of them had to have
+    a minute.
+    """
+
+    format: Literal["veriregime-bundle/4"]
     id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     feed: Name
     window_end: Time
@@ -117,7 +122,11 @@ class Bundle(_Strict):
     regime: Literal["low", "high"]
     p_high: Number
     vol_annualised: Number
-    candles: dict[Name, Annotated[list[Row], Field(max_length=CANDLES_NEEDED)]] = Field(min_length=1, max_length=16)
+    markets: dict[Name, Symbol] = Field(min_length=1, max_length=MOST_VENUES)
+    quorum: Annotated[int, Field(ge=1, le=MOST_VENUES)]
+    candles: dict[Name, Annotated[list[Row], Field(max_length=CANDLES_NEEDED)]] = Field(
+        min_length=1, max_length=MOST_VENUES
+    )
     candles_sha256: Sha256
     observation: Inputs
     network_outputs: Annotated[list[Number], Field(max_length=64)]
@@ -155,7 +164,7 @@ def make_bundle(
     if candles_digest(candles) != prediction.candles_sha256:
         raise CandlesGone()
     unsigned = Bundle(
-        format="veriregime-bundle/3",
+        format="veriregime-bundle/4",
         id=prediction.id,
         feed=prediction.feed,
         window_end=iso(prediction.window_end_ms),
@@ -163,6 +172,8 @@ def make_bundle(
         regime=prediction.regime.value,
         p_high=prediction.p_high,
         vol_annualised=prediction.vol_annualised,
+        markets=dict(prediction.sources.markets),
+        quorum=prediction.quorum,
         candles={venue: [(int(row[0]), *row[1:]) for row in part.rows()] for venue, part in candles.items()},  # type: ignore[misc]
         candles_sha256=prediction.candles_sha256,
         observation=list(prediction.observation),

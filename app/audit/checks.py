@@ -13,6 +13,7 @@ from app.audit.bundle import Bundle, BundleAttested, instance_word, window_start
 from app.candles.files import check_candles
 from app.chain.attestation import input_commitment, signer_of
 from app.errors import BadInput, ModelFolderInvalid, OracleError
+from app.features.agreement import same_market
 from app.features.variation import VariationSpec, candles_digest, observe
 from app.inference.network import Network, dequantise, disagreement, forecast_from
 from app.inference.release import ReleasedModel, model_by_id
@@ -47,6 +48,10 @@ class Verdict:
     checks: tuple[str, ...]
     signers: tuple[str, ...] = ()
     """Whose signatures hold."""
+    venues: tuple[str, ...] = ()
+    """Whose candles the forecast was recomputed from."""
+    quorum: int | None = None
+    """How many of them had to have a minute; whether that is enough is the reader's to judge."""
 
 
 class _DoesNotHoldError(Exception):
@@ -77,7 +82,15 @@ class Auditor:
                 return Verdict(holds=False, failed=name, reason=str(error), checks=tuple(passed))
             passed.append(name)
         signers = tuple(one.signer for one in bundle.attested.signatures) if bundle.attested else ()
-        return Verdict(holds=True, failed=None, reason=None, checks=tuple(passed), signers=signers)
+        return Verdict(
+            holds=True,
+            failed=None,
+            reason=None,
+            checks=tuple(passed),
+            signers=signers,
+            venues=tuple(sorted(bundle.candles)),
+            quorum=bundle.quorum,
+        )
 
     def _audit(self, bundle: Bundle, signed_by: Collection[str]) -> _Audit:
         return _Audit(bundle, self._models, self._pool, self._var_dir, self._trusted_srs, signed_by)
@@ -109,6 +122,7 @@ class _Audit:
     def ladder(self) -> tuple[tuple[str, Callable[[], None]], ...]:
         return (
             ("model_id", self._check_model),
+            ("markets", self._check_markets),
             ("candles", self._check_candles),
             ("window_end", self._check_window_end),
             ("observation", self._check_observation),
@@ -127,6 +141,20 @@ class _Audit:
         self.model = model_by_id(self._models, self._bundle.model_id)
         if self._bundle.feed not in self.model.feeds:
             raise _DoesNotHoldError(f"model {self.model.name} is not released for feed {self._bundle.feed}")
+
+    def _check_markets(self) -> None:
+        """Every venue's market is the feed's, in its own quote currency or, where that is a dollar, in another."""
+        markets = self._bundle.markets
+        if set(markets) != set(self._bundle.candles):
+            raise _DoesNotHoldError(
+                f"there are markets of {', '.join(sorted(markets))}, but candles of "
+                f"{', '.join(sorted(self._bundle.candles))}"
+            )
+        base, _, rest = self._bundle.feed.upper().partition("-")
+        quote = rest.partition("-")[0]
+        for venue, symbol in sorted(markets.items()):
+            if not same_market(symbol, f"{base}/{quote}"):
+                raise _DoesNotHoldError(f"{symbol} of {venue} is not the market of the feed {self._bundle.feed}")
 
     def _check_candles(self) -> None:
         self._candles = {}
@@ -153,12 +181,19 @@ class _Audit:
 
     def _check_observation(self) -> None:
         window = Window(
-            feed=Feed(name=self._bundle.feed, symbol=""), end_ms=_time(self._bundle.window_end), candles=self._candles
+            feed=Feed(name=self._bundle.feed, symbol=""),
+            end_ms=_time(self._bundle.window_end),
+            candles=self._candles,
+            quorum=self._bundle.quorum,
         )
         try:
             spec = VariationSpec.from_manifest(self.model.manifest["observation"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFolderInvalid(f"{self.model.folder}: its observation cannot be made here: {error}") from error
+        if self._bundle.quorum < spec.quorum:
+            raise _DoesNotHoldError(
+                f"the model asks for a quorum of {spec.quorum}, the bundle for one of {self._bundle.quorum}"
+            )
         values = observe(window, spec).values
         if len(values) != len(self._bundle.observation):
             raise _DoesNotHoldError(f"{len(self._bundle.observation)} inputs instead of {len(values)}")

@@ -22,9 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 
 from app.candles.files import COLUMNS, END_OF_TIME_MS, FIRST_TIME_MS, check_candles, read_candles
+from app.candles.gaps import Gaps
+from app.candles.habits import habits_of
 from app.candles.venue import Venue
 from app.errors import BadInput, CandleFileInvalid, VenueUnavailable
-from app.types import MINUTE_MS, Candles, IntArray, iso
+from app.types import MINUTE_MS, Candles, iso
 
 RETRIES = 6
 """After 1, 2, 4, 8, 16 and 32 s, or longer where the venue says so. An answer resets the count."""
@@ -37,26 +39,6 @@ Show = Callable[[str, int, int], None]
 _TYPES = (pa.int64(), *[pa.float64()] * 4, pa.float32())
 _VENUE, _SYMBOL, _FROM, _TO = b"veriregime.venue", b"veriregime.symbol", b"veriregime.from_ms", b"veriregime.to_ms"
 _PART_NAME = re.compile(r"(\d{13})-(\d{13})\.parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class Gaps:
-    """Minutes missing between the first candle and the last."""
-
-    count: int
-    minutes: int
-    longest_minutes: int
-    longest_from_ms: int | None
-    """Open time of the first minute missing in the longest gap, the earliest of equals."""
-
-    @classmethod
-    def of(cls, open_time_ms: IntArray) -> Gaps:
-        missing = np.diff(open_time_ms) // MINUTE_MS - 1
-        if not missing.any():
-            return cls(0, 0, 0, None)
-        at = int(missing.argmax())
-        longest_from_ms = int(open_time_ms[at]) + MINUTE_MS
-        return cls(int(np.count_nonzero(missing)), int(missing.sum()), int(missing[at]), longest_from_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +62,7 @@ class Recording:
         first_ms, gaps = int(self.candles.open_time_ms[0]), Gaps.of(self.candles.open_time_ms)
         lines = [
             f"{self.path}: {len(self.candles):,} candles of {self.symbol} from {self.venue}, "
-            f"{iso(first_ms)} to {iso(self.next_ms)}; {_gap_words(gaps)}"
+            f"{iso(first_ms)} to {iso(self.next_ms)}; {gaps.words()}"
         ]
         if self.start_ms < first_ms:
             lines.append(f"{self.venue} has nothing from {iso(self.start_ms)} to {iso(first_ms)}")
@@ -119,8 +101,10 @@ def record(
         parts.forget_within(there.start_ms, there.end_ms)
         if end_ms is None or there.end_ms < end_ms:
             try:
-                end_ms = _closed_end_ms(venue, end_ms, settle_s, patience)
+                closed_ms = _closed_ms(venue, settle_s, patience)
+                end_ms = _closed_end_ms(venue.name, end_ms, closed_ms)
                 _require_range(start_ms, end_ms)
+                _tell_what_is_gone(venue.name, there.next_ms, closed_ms, say)
                 _download(venue, parts, there.next_ms, end_ms, patience, show)
             except VenueUnavailable as error:
                 kept = f"what was fetched is kept in {parts.folder}" if parts.spans() else "nothing was fetched"
@@ -239,12 +223,26 @@ class _Parts:
                 path.unlink()
 
 
-def _closed_end_ms(venue: Venue, end_ms: int | None, settle_s: float, patience: _Patience) -> int:
+def _closed_ms(venue: Venue, settle_s: float, patience: _Patience) -> int:
+    """The end of the venue's last closed minute."""
+    return patience.ask(lambda: venue.time_ms() - round(settle_s * 1000)) // MINUTE_MS * MINUTE_MS
+
+
+def _closed_end_ms(venue: str, end_ms: int | None, closed_ms: int) -> int:
     """The end asked for, or of the last closed minute. Raises `BadInput` for an end that the venue has not reached."""
-    closed_ms = patience.ask(lambda: venue.time_ms() - round(settle_s * 1000)) // MINUTE_MS * MINUTE_MS
     if end_ms is not None and end_ms > closed_ms:
-        raise BadInput(f"{venue.name} has closed its minutes up to {iso(closed_ms)}, not to {iso(end_ms)}")
+        raise BadInput(f"{venue} has closed its minutes up to {iso(closed_ms)}, not to {iso(end_ms)}")
     return closed_ms if end_ms is None else end_ms
+
+
+def _tell_what_is_gone(venue: str, start_ms: int, closed_ms: int, say: Callable[[str], None]) -> None:
+    """Some venues show their last minutes alone: better to know it before than to wonder at a short file."""
+    keeps = habits_of(venue).keeps_minutes
+    if keeps is not None and start_ms < closed_ms - keeps * MINUTE_MS:
+        say(
+            f"{venue} shows no more than its last {keeps / 60:g} hours: nothing before "
+            f"{iso(closed_ms - keeps * MINUTE_MS)} is to be had"
+        )
 
 
 def _download(venue: Venue, parts: _Parts, start_ms: int, end_ms: int, patience: _Patience, show: Show) -> None:
@@ -390,12 +388,3 @@ def _join(parts: list[Candles]) -> Candles:
     none = Candles.from_rows([])
     columns = ("open_time_ms", "open", "high", "low", "close", "volume")
     return Candles(*(np.concatenate([getattr(part, name) for part in [none, *parts]]) for name in columns))
-
-
-def _gap_words(gaps: Gaps) -> str:
-    if gaps.longest_from_ms is None:
-        return "no gaps"
-    return (
-        f"{gaps.count:,} {'gap' if gaps.count == 1 else 'gaps'}, {gaps.minutes:,} minutes missing, "
-        f"the longest {gaps.longest_minutes:,} from {iso(gaps.longest_from_ms)}"
-    )

@@ -99,6 +99,13 @@ def demo(
     speed: Annotated[
         float, typer.Option(min=0.1, max=60, help="How much faster than real time the market runs.")
     ] = 1.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VENUE:KIND[:key=value,…]",
+            help="Let a simulated venue misbehave, such as kraken:frozen:from=2,minutes=10; repeat for more.",
+        ),
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Of the dashboard and API; 0 takes a free one.")
     ] = None,
@@ -107,7 +114,7 @@ def demo(
     from app.demo import run_demo, run_once
 
     settings = _settings(port=port)
-    market = _market(candles, at, seed, speed)
+    market = _market(candles, at, seed, speed, tuple(fault or ()))
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once")
     with history_progress() as progress:
@@ -230,12 +237,14 @@ def _settings(port: int | None = None) -> Settings:
     return Settings() if port is None else Settings(port=port)
 
 
-def _market(candles: Path | None, at: str | None, seed: int, speed: float) -> MarketOptions:
+def _market(
+    candles: Path | None, at: str | None, seed: int, speed: float, faults: tuple[str, ...]
+) -> MarketOptions:
     from app.demo import MarketOptions
 
     if at is None and candles is not None:
         raise typer.BadParameter("--candles also needs --at, a time within the file")
-    return MarketOptions(candles=candles, at_ms=time_option("--at", at), seed=seed, speed=speed)
+    return MarketOptions(candles=candles, at_ms=time_option("--at", at), seed=seed, speed=speed, faults=faults)
 
 
 def _read(path: Path, limit: int) -> bytes:

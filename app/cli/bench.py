@@ -187,6 +187,26 @@ def agreement(
     _show(found, as_json, as_text)
 
 
+@bench.command()
+def candles(
+    days: Annotated[int, typer.Option(min=8, max=366, help="How long a history to fill the database with.")] = 30,
+    database_url: Annotated[
+        str | None, typer.Option(help="An empty database, emptied again, instead of a new SQLite file.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The candle store with three venues: reading a week's window, adding a minute, pruning, room on disk."""
+    from app.bench.candles import as_text, bench_candles, scratch_database
+    from app.bench.watching import watched
+
+    with (
+        watched("bench candles") as say,
+        scratch_database(Settings().var_dir / "bench", database_url) as database,
+    ):
+        found = bench_candles(database, days=days, say=say)
+    _show(found, as_json, as_text)
+
+
 def _show(found: dict[str, Any], as_json: bool, as_text: Callable[[dict[str, Any]], str]) -> None:
     if as_json:
         print_json(found)

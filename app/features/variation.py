@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import WindowIncomplete
-from app.features.returns import MISSING, absolute_returns, median_returns
+from app.features.returns import MISSING, NANO, MarketSeries, absolute_returns, market_returns
 from app.types import MINUTE_MS, BoolArray, CandlesByVenue, FloatArray, IntArray, Observation, Window, iso
 
 NAME = "variation-v1"
@@ -127,23 +127,22 @@ def _stated_list() -> dict[str, Any]:
 
 
 def observe(window: Window, spec: VariationSpec) -> Observation:
-    """The observation of a window.
+    """The observation of a window, with the larger of the quorums that the window and the model ask for.
 
-    Raises `WindowIncomplete` when too many of its minutes are missing.
+    Raises `WindowIncomplete` when too many of its minutes are missing, and says whether venues or agreement lack.
     """
     start_ms = window.end_ms - WINDOW_MINUTES * MINUTE_MS
     by_venue = {venue: absolute_returns(candles, start_ms, window.end_ms) for venue, candles in window.candles.items()}
     if not by_venue:
         raise WindowIncomplete("no venue has candles for this window")
-    returns = median_returns(by_venue, spec.quorum)
-    ends = np.asarray([len(returns)])
-    if returns[-1] == MISSING:
-        raise WindowIncomplete(f"the last minute before {iso(window.end_ms)} is missing")
-    levels, complete = variation_levels(returns, ends)
+    quorum = max(spec.quorum, window.quorum)
+    market = market_returns(by_venue, quorum)
+    if market.returns[-1] == MISSING:
+        raise WindowIncomplete(f"the last minute before {iso(window.end_ms)} is missing{_lacks(market, quorum)}")
+    levels, complete = variation_levels(market.returns, np.asarray([WINDOW_MINUTES]))
     if not complete[0]:
-        missing = int((returns == MISSING).sum())
         raise WindowIncomplete(
-            f"{missing} of {WINDOW_MINUTES} minutes before {iso(window.end_ms)} have no return: more than "
+            f"{_gaps(market)} of {WINDOW_MINUTES} minutes before {iso(window.end_ms)} have no return: more than "
             f"{MAX_MISSING_SHARE:.0%} of the window, or half of one of its last {SHORT_WINDOWS[-1]} minutes' parts"
         )
     values = quantise(levels, np.asarray([window.end_ms]), spec)[0]
@@ -151,9 +150,26 @@ def observe(window: Window, spec: VariationSpec) -> Observation:
         feed=window.feed,
         window_end_ms=window.end_ms,
         values=tuple(int(v) for v in values),
-        venues=tuple(sorted(window.candles)),
+        quorum=quorum,
         candles_sha256=candles_digest(window.candles),
     )
+
+
+def _lacks(market: MarketSeries, quorum: int) -> str:
+    """Why the last minute has no return, for people; nothing where there is one venue and one is enough."""
+    if market.disputed[-1] != MISSING:
+        return f": the venues dispute a move of {market.disputed[-1] / NANO:.1%}"
+    asked = len(market.frozen)
+    if asked == quorum == 1:
+        return ""
+    aside = {"the price stands still": market.frozen, "the price jumps alone": market.outlying}
+    words = [f", at {count} {what}" for what, which in aside.items() if (count := int(which[:, -1].sum()))]
+    return f": {market.venues[-1]} of {asked} venues have its return{''.join(words)}; {quorum} must"
+
+
+def _gaps(market: MarketSeries) -> str:
+    disputed = int((market.disputed != MISSING).sum())
+    return f"{int((market.returns == MISSING).sum())}" + (f" ({disputed} disputed between venues)" if disputed else "")
 
 
 def variation_levels(returns: IntArray, ends: IntArray) -> tuple[FloatArray, BoolArray]:

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from app.clock import Clock
-from app.sim.klines import INTERVAL_MINUTES, page, rows
-from app.sim.market import Listing, Market
+from app.sim.exchange import Exchange
+from app.sim.klines import INTERVAL_MINUTES, rows
+from app.sim.market import Listing
 from app.sim.weights import Usage, WeightMeter
 from app.types import MINUTE_MS
 
@@ -62,18 +62,17 @@ class Endpoint:
 class BinanceVenue:
     """The answers, apart from HTTP."""
 
-    market: Market
-    clock: Clock
+    exchange: Exchange
     weight_limit: int = WEIGHT_LIMIT
     _symbol_of: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._symbol_of.update({symbol.replace("/", ""): symbol for symbol in self.market.symbols})
+        self._symbol_of.update({symbol.replace("/", ""): symbol for symbol in self.exchange.market.symbols})
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         return (
             Endpoint("/api/v3/ping", 1, lambda _: {}),
-            Endpoint("/api/v3/time", 1, lambda _: {"serverTime": self.clock.now_ms()}),
+            Endpoint("/api/v3/time", 1, lambda _: {"serverTime": self.exchange.now_ms()}),
             Endpoint("/api/v3/exchangeInfo", 20, self.exchange_info, ("symbol", "symbols")),
             Endpoint(
                 "/api/v3/klines",
@@ -98,17 +97,19 @@ class BinanceVenue:
         symbol = self._known(symbol_id)
         step_ms = minutes * MINUTE_MS
         most = min(DEFAULT_ROWS if limit is None else limit, MOST_ROWS)
-        return rows(page(self.market, symbol, step_ms, self.clock.now_ms(), start_ms, end_ms, most), step_ms)
+        found = self.exchange.page(symbol, step_ms, start_ms, end_ms, most)
+        self.exchange.record(symbol, step_ms, found)
+        return rows(found, step_ms)
 
     def exchange_info(self, parameters: Parameters) -> dict[str, Any]:
         """Trading rules of all symbols, or of those asked for."""
         symbols = [self._known(symbol_id) for symbol_id in self._asked_for(parameters)]
         return {
             "timezone": "UTC",
-            "serverTime": self.clock.now_ms(),
+            "serverTime": self.exchange.now_ms(),
             "rateLimits": _rate_limits(self.weight_limit),
             "exchangeFilters": [],
-            "symbols": [_symbol_info(self.market.listing(symbol)) for symbol in symbols],
+            "symbols": [_symbol_info(self.exchange.market.listing(symbol)) for symbol in symbols],
         }
 
     def _asked_for(self, parameters: Parameters) -> Sequence[str]:
@@ -131,10 +132,13 @@ class BinanceVenue:
         return self._symbol_of[symbol_id]
 
 
-def binance_app(market: Market, clock: Clock, *, weight_limit: int = WEIGHT_LIMIT) -> Starlette:
-    """The venue as an ASGI application. Weight is counted per client address and wall-clock minute."""
-    venue = BinanceVenue(market, clock, weight_limit)
-    meter = WeightMeter(weight_limit)
+def binance_app(exchange: Exchange, *, weight_limit: int = WEIGHT_LIMIT, clients: int = 1) -> Starlette:
+    """The venue as an ASGI application, for so many clients that share an address.
+
+    Weight is counted per address and wall-clock minute.
+    """
+    venue = BinanceVenue(exchange, weight_limit)
+    meter = WeightMeter(weight_limit * clients)
     routes = [Route(endpoint.path, _handler(endpoint, meter)) for endpoint in venue.endpoints()]
     return Starlette(routes=routes, exception_handlers={404: _not_found})
 
@@ -177,13 +181,18 @@ def _handler(endpoint: Endpoint, meter: WeightMeter) -> Callable[[Request], Awai
     return handle
 
 
-def _back_off(usage: Usage, headers: dict[str, str]) -> Response:
+def too_many(limit: int) -> dict[str, int | str]:
+    """What stands in a 429."""
     message = (
-        f"Too much request weight used; current limit is {usage.limit} request weight per 1 MINUTE. "
+        f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
         "Please use WebSocket Streams for live updates to avoid polling the API."
     )
+    return {"code": -1003, "msg": message}
+
+
+def _back_off(usage: Usage, headers: dict[str, str]) -> Response:
     retry = {"Retry-After": str(usage.seconds_left)}
-    return JSONResponse({"code": -1003, "msg": message}, 429, headers | retry)
+    return JSONResponse(too_many(usage.limit), 429, headers | retry)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -1,16 +1,19 @@
-"""What a venue shows of a market at one moment: market → here → binance.py.
+"""What a venue shows of a market at one moment: market → here → exchange.py → the protocols.
 
-Pure functions: the minute that is still forming, candles of longer intervals, a page of them, and their rows as text.
+Pure functions: the minute that is still forming, what faults do, candles of longer intervals, a page of them, and their
+rows as text.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 import numpy as np
 
+from app.sim.distortion import distorted
+from app.sim.faults import Fault
 from app.sim.market import Market, join
 from app.types import MINUTE_MS, Candles
 
@@ -34,7 +37,14 @@ LONGEST_READ_MS = 14_400 * MINUTE_MS
 
 
 def page(
-    market: Market, symbol: str, step_ms: int, now_ms: int, start_ms: int | None, end_ms: int | None, limit: int
+    market: Market,
+    symbol: str,
+    step_ms: int,
+    now_ms: int,
+    start_ms: int | None,
+    end_ms: int | None,
+    limit: int,
+    faults: Sequence[Fault] = (),
 ) -> Candles:
     """At most ``limit`` candles of ``step_ms`` that open within start and end, both inclusive, and not after now.
 
@@ -49,7 +59,7 @@ def page(
     parts: list[Candles] = []
     found = 0
     for start, end in _reads(low, high, limit * step_ms, step_ms, forward):
-        parts.append(resample(visible(market, symbol, start, end, now_ms), step_ms))
+        parts.append(resample(visible(market, symbol, start, end, now_ms, faults), step_ms))
         found += len(parts[-1])
         if found >= limit:
             break
@@ -58,17 +68,19 @@ def page(
     return _part(candles, cut)
 
 
-def visible(market: Market, symbol: str, start_ms: int, end_ms: int, now_ms: int) -> Candles:
+def visible(
+    market: Market, symbol: str, start_ms: int, end_ms: int, now_ms: int, faults: Sequence[Fault] = ()
+) -> Candles:
     """One-minute candles as they stand at ``now_ms``: the minute that has begun is there, half made; none after it."""
     minute = now_ms // MINUTE_MS * MINUTE_MS
     candles = market.candles(symbol, start_ms, min(end_ms, minute + MINUTE_MS))
-    if not len(candles) or candles.open_time_ms[-1] != minute:
-        return candles
-    listing = market.listing(symbol)
-    forming = _part(candles, slice(-1, None))
-    elapsed = (now_ms - minute) / MINUTE_MS
-    half_made = unfinished(forming, elapsed, listing.price_decimals, listing.volume_decimals)
-    return join([_part(candles, slice(-1)), half_made])
+    if len(candles) and candles.open_time_ms[-1] == minute:
+        listing = market.listing(symbol)
+        forming = _part(candles, slice(-1, None))
+        elapsed = (now_ms - minute) / MINUTE_MS
+        half_made = unfinished(forming, elapsed, listing.price_decimals, listing.volume_decimals)
+        candles = join([_part(candles, slice(-1)), half_made])
+    return distorted(candles, faults, market, symbol, now_ms)
 
 
 def unfinished(candle: Candles, elapsed: float, price_decimals: int, volume_decimals: int) -> Candles:
@@ -122,9 +134,9 @@ def rows(candles: Candles, step_ms: int) -> list[list[int | str]]:
     ]
 
 
-def decimal_text(value: float) -> str:
-    """With eight decimals, as the venue writes it; with more where fewer would lose some of the float."""
-    text = f"{value:.8f}"
+def decimal_text(value: float, decimals: int = 8) -> str:
+    """With so many decimals, as a venue writes it; with more where fewer would lose some of the float."""
+    text = f"{value:.{decimals}f}"
     return text if float(text) == value else format(Decimal(repr(value)), "f")
 
 

@@ -21,6 +21,9 @@ from app.types import MINUTE_MS, Candles, FloatArray
 DAY_MINUTES = 1_440
 DAY_MS = DAY_MINUTES * MINUTE_MS
 
+VENUES = ("binance", "coinbase", "kraken")
+"""Whose protocols are spoken, by their names in ccxt."""
+
 LISTED_MS = 1_502_942_400_000
 """2017-08-17T04:00:00Z: nothing was traded before, as on Binance."""
 

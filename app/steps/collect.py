@@ -1,91 +1,176 @@
-"""Candles into the store, and the window out of it."""
+"""The window of a feed: every venue is asked at once, and what the store then holds is the window."""
 
 from __future__ import annotations
 
 import logging
+import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 
-from app.candles.venue import Venue
-from app.errors import VenueUnavailable
+from app.clock import Clock
+from app.errors import Misconfigured, NoQuorum, StoreUnavailable, VenueUnavailable
+from app.features.agreement import far_venues
 from app.features.variation import CANDLES_NEEDED
+from app.metrics import Metrics
+from app.steps.fetch import Fetcher
 from app.steps.served import ServedFeed
 from app.store.database import Database
-from app.types import MINUTE_MS, Window
+from app.store.retention import prune_candles
+from app.types import MINUTE_MS, Candles, Sources, Window, iso
 
 log = logging.getLogger(__name__)
 
-_ASK_AGAIN_S = 0.25
-_REFETCH_MS = 60 * MINUTE_MS
+_LOADING_S = 30.0
+"""How long the first window waits for venues that are loading their history, once a quorum is there."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with (venue, minutes fetched, minutes in all) after each page of candles."""
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A window, and where it came from."""
+
+    window: Window
+    sources: Sources
 
 
 class Collector:
-    """Fetches what the venues have and the store lacks, page by page, so that an interrupted start goes on later."""
+    """Windows from the venues of a feed. Venues that are away or late hold nobody up once enough others are there."""
 
-    def __init__(self, database: Database, *, late_candle_s: float, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        fetchers: Mapping[str, Fetcher],
+        database: Database,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        straggler_s: float,
+        retention_ms: int,
+    ) -> None:
+        self.fetchers = fetchers
         self._database = database
-        self._late_candle_s = late_candle_s
-        self._progress = progress
-        self._asked_from: dict[tuple[str, str], int] = {}
+        self._clock = clock
+        self._metrics = metrics
+        self._straggler_s = straggler_s
+        self._retention_ms = retention_ms
+        self._stragglers: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str]] = set()
+        self._guard = threading.Lock()
 
-    def window(self, served: ServedFeed, window_end_ms: int) -> Window:
-        """The window's candles: what the venues have and the store lacks is fetched, then the store is read."""
-        start_ms = window_end_ms - CANDLES_NEEDED * MINUTE_MS
-        symbol = served.feed.symbol
-        present = self._present(served, start_ms, window_end_ms)
-        with self._database.unit_of_work(write=False) as store:
-            stored = {name: store.candles.between(name, symbol, start_ms, window_end_ms) for name in present}
-        # A venue without a single return has no part in the window, nor in its bundle.
-        candles = {name: part for name, part in stored.items() if len(part) > 1}
-        return Window(feed=served.feed, end_ms=window_end_ms, candles=candles)
+    def window(self, served: ServedFeed, end_ms: int) -> Collected:
+        """The candles of the week before ``end_ms`` from all venues that can be trusted with it.
 
-    def _present(self, served: ServedFeed, start_ms: int, end_ms: int) -> list[str]:
-        """The venues that could be brought up to date. Raises `VenueUnavailable` when they are too few."""
-        present, away = [], None
-        for venue in served.venues:
-            try:
-                self._refresh(venue, served.feed.symbol, start_ms, end_ms)
-                present.append(venue.name)
-            except VenueUnavailable as error:
-                log.warning("%s", error)
-                away = error
-        if away is not None and len(present) < served.spec.quorum:
-            raise away
-        return present
-
-    def _refresh(self, venue: Venue, symbol: str, start_ms: int, end_ms: int) -> None:
-        give_up = time.monotonic() + self._late_candle_s
-        while True:
-            since = self._first_unknown(venue.name, symbol, start_ms, end_ms)
-            for page in venue.pages(symbol, since, end_ms):
-                with self._database.unit_of_work() as store:
-                    store.candles.add(venue.name, symbol, page.candles)
-                if self._progress:
-                    self._progress(venue.name, page.done, page.total)
-            self._asked_from[venue.name, symbol] = min(start_ms, self._asked_from.get((venue.name, symbol), start_ms))
-            if self._has_last(venue.name, symbol, end_ms) or time.monotonic() > give_up:
-                return
-            time.sleep(_ASK_AGAIN_S)
-
-    def _has_last(self, venue: str, symbol: str, end_ms: int) -> bool:
-        with self._database.unit_of_work(write=False) as store:
-            stored = store.candles.range(venue, symbol)
-        return stored is not None and stored[1] >= end_ms - MINUTE_MS
-
-    def _first_unknown(self, venue: str, symbol: str, start_ms: int, end_ms: int) -> int:
-        """Where to fetch from: after the newest candle, or a hole in the last hour: a candle may come late.
-
-        What a venue does not have at the beginning of the window is asked for once, not at every tick.
+        Raises `NoQuorum`, with what each venue lacks, when too few have the last minute.
         """
+        start_ms = end_ms - CANDLES_NEEDED * MINUTE_MS
+        trouble = self._bring(served, start_ms, end_ms)
         with self._database.unit_of_work(write=False) as store:
-            stored = store.candles.range(venue, symbol)
-            asked = self._asked_from.get((venue, symbol), end_ms) <= start_ms
-            if stored is None or stored[1] < start_ms or (stored[0] > start_ms and not asked):
-                return start_ms
-            recent_ms = max(start_ms, min(stored[1] + MINUTE_MS, end_ms) - _REFETCH_MS)
-            known = set(store.candles.between(venue, symbol, recent_ms, end_ms).open_time_ms.tolist())
-        minutes = range(recent_ms, end_ms, MINUTE_MS)
-        return next((minute for minute in minutes if minute not in known), end_ms)
+            as_of = store.candles.seq()
+            stored = store.candles.window(served.markets, start_ms, end_ms, as_of)
+        left_out = self._left_out(served, stored, end_ms)
+        # A venue without a single return has no part in the window, nor in its bundle.
+        candles = {name: part for name, part in stored.items() if name not in left_out and len(part) > 1}
+        left_out |= {
+            name: trouble.get(name, "it has no candles for this window")
+            for name in served.markets
+            if name not in candles and name not in left_out
+        }
+        self._tell(served, left_out)
+        self._require_quorum(served, candles, end_ms, trouble | left_out)
+        return Collected(
+            Window(feed=served.feed, end_ms=end_ms, candles=candles, quorum=served.quorum),
+            Sources(markets={name: served.markets[name] for name in sorted(candles)}, left_out=left_out, as_of=as_of),
+        )
+
+    def prune(self) -> int:
+        """Forget the candles that no bundle is made from any more; gives how many."""
+        pruned = prune_candles(self._database, self._clock.now_ms() - self._retention_ms)
+        if pruned:
+            log.info("%d candles are past their retention and were pruned", pruned)
+        return pruned
+
+    def stop(self) -> None:
+        """Whoever waits for a window hears at once that none comes."""
+        for fetcher in self.fetchers.values():
+            fetcher.stop()
+
+    def skew_s(self) -> float | None:
+        """The venues' clocks against this machine's, the median in seconds; none while no venue has told its time."""
+        known = [one.health.skew_ms for one in self.fetchers.values()]
+        skews = [skew_ms for skew_ms in known if skew_ms is not None]
+        return statistics.median(skews) / 1000 if skews else None
+
+    def _bring(self, served: ServedFeed, start_ms: int, end_ms: int) -> dict[str, str]:
+        """Ask every venue at once; says what is wrong with those that do not have the last minute in time.
+
+        Once a quorum has it the others get a moment more, and none where they came late the minute before.
+        """
+        asked = {self.fetchers[name].bring(symbol, start_ms, end_ms): name for name, symbol in served.markets.items()}
+        waiting, enough_at = set(asked), None
+        trouble: dict[str, str] = {}
+        while waiting:
+            if enough_at is None and len(asked) - len(waiting) - len(trouble) >= served.quorum:
+                enough_at = time.monotonic()
+            left_s = None
+            if enough_at is not None:
+                left_s = max(0.0, enough_at + self._patience_s(served, waiting, asked) - time.monotonic())
+            done, waiting = wait(waiting, timeout=left_s, return_when=FIRST_COMPLETED)
+            trouble |= {asked[one]: words for one in done if (words := _trouble(one)) is not None}
+            if not done:
+                break
+        trouble |= {asked[one]: "it did not answer in time" for one in waiting}
+        self._remember(served, trouble)
+        return trouble
+
+    def _patience_s(self, served: ServedFeed, waiting: set[Future[bool]], asked: Mapping[Future[bool], str]) -> float:
+        """What the others get once there are enough: nothing where all of them came late the minute before."""
+        names = {asked[one] for one in waiting}
+        if any(self.fetchers[name].loads_history(served.markets[name]) for name in names):
+            return _LOADING_S
+        with self._guard:
+            known = all((served.feed.name, name) in self._stragglers for name in names)
+        return 0.0 if known else self._straggler_s / self._clock.haste
+
+    def _remember(self, served: ServedFeed, trouble: Mapping[str, str]) -> None:
+        with self._guard:
+            for name in served.markets:
+                key = (served.feed.name, name)
+                (self._stragglers.add if name in trouble else self._stragglers.discard)(key)
+
+    def _left_out(self, served: ServedFeed, stored: Mapping[str, Candles], end_ms: int) -> dict[str, str]:
+        """Venues whose candles are there but not to be trusted."""
+        off_time = {name: self.fetchers[name].off_time for name in served.markets}
+        left_out = {name: words for name, words in off_time.items() if words is not None}
+        return left_out | far_venues({name: part for name, part in stored.items() if name not in left_out}, end_ms)
+
+    def _tell(self, served: ServedFeed, left_out: Mapping[str, str]) -> None:
+        for name in served.markets:
+            key = (served.feed.name, name)
+            if name in left_out and key not in self._told:
+                log.warning("%s: %s is left out: %s", *key, left_out[name])
+            (self._told.add if name in left_out else self._told.discard)(key)
+            self._metrics.venue_left_out.labels(*key).set(name in left_out)
+
+    def _require_quorum(
+        self, served: ServedFeed, candles: Mapping[str, Candles], end_ms: int, trouble: Mapping[str, str]
+    ) -> None:
+        last_ms = end_ms - MINUTE_MS
+        here = [name for name, part in candles.items() if part.open_time_ms[-1] >= last_ms]
+        if len(here) >= served.quorum:
+            return
+        words = [f"{name}: {trouble.get(name, 'it lacks that minute')}" for name in served.markets if name not in here]
+        raise NoQuorum(
+            f"{len(here)} of {len(served.markets)} venues {'has' if len(here) == 1 else 'have'} the minute to "
+            f"{iso(end_ms)}, {served.quorum} must: {'; '.join(words)}"
+        )
+
+
+def _trouble(answer: Future[bool]) -> str | None:
+    """Why a venue does not have the last minute; none when it does. Raises what is not the venue's."""
+    try:
+        return None if answer.result() else "its newest minute is late"
+    except StoreUnavailable:
+        raise
+    except (VenueUnavailable, Misconfigured) as error:
+        return str(error)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.features.variation import CANDLES_NEEDED
 from app.steps.served import ServedFeed
 from app.store.repository import Store
-from app.types import MINUTE_MS, Disagreement, Proof, ProofJob, iso
+from app.types import MINUTE_MS, Disagreement, Prediction, Proof, ProofJob, iso
 
 
 def keep_for_study(store: Store, served: ServedFeed, job: ProofJob, proof: Proof, reason: str) -> None:
@@ -18,7 +20,6 @@ def keep_for_study(store: Store, served: ServedFeed, job: ProofJob, proof: Proof
         cleared_at_ms=None,
     )
     prediction = store.predictions.get(job.prediction_id)
-    start_ms = job.window_end_ms - CANDLES_NEEDED * MINUTE_MS
     store.disagreements.add(
         found,
         {
@@ -37,9 +38,17 @@ def keep_for_study(store: Store, served: ServedFeed, job: ProofJob, proof: Proof
             "members": list(proof.members),
             "vk_hash": proof.vk_hash,
             "srs_hash": proof.srs_hash,
-            "candles": {
-                venue: store.candles.between(venue, served.feed.symbol, start_ms, job.window_end_ms).rows()
-                for venue in (prediction.venues if prediction else ())
-            },
+            **(_market(store, prediction, job.window_end_ms) if prediction else {}),
         },
     )
+
+
+def _market(store: Store, prediction: Prediction, end_ms: int) -> dict[str, Any]:
+    """What the venues had shown when the window was read."""
+    sources = prediction.sources
+    window = store.candles.window(sources.markets, end_ms - CANDLES_NEEDED * MINUTE_MS, end_ms, sources.as_of)
+    return {
+        "markets": dict(sources.markets),
+        "quorum": prediction.quorum,
+        "candles": {venue: part.rows() for venue, part in window.items()},
+    }

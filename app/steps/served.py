@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.candles.venue import Venue
 from app.features.variation import VariationSpec
 from app.inference.network import Network
 from app.inference.release import ReleasedModel
-from app.types import Feed, Keys
+from app.types import Feed, Keys, Markets
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,10 @@ class ServedFeed:
     spec: VariationSpec
     network: Network
     keys: Keys
-    venues: tuple[Venue, ...]
+    markets: Markets
+    """What is read at which venue."""
+    quorum: int
+    """How many of them must have a minute."""
     batch_keys: Keys | None = None
     """Of the model's circuit for windows of several feeds, where there is one and it is used."""
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.store.dialect import insert_new
 from app.store.tables import predictions, proof_jobs, proofs
-from app.types import PROVED_STATES, JobState, ModelId, Prediction, PredictionId, Proof, Regime, Status
+from app.types import PROVED_STATES, JobState, ModelId, Prediction, PredictionId, Proof, Regime, Sources, Status
 
 
 class Predictions:
@@ -32,7 +32,10 @@ class Predictions:
             "vol_annualised": new.vol_annualised,
             "network_outputs": list(new.network_outputs),
             "observation": list(new.observation),
-            "venues": list(new.venues),
+            "markets": dict(new.sources.markets),
+            "left_out": dict(new.sources.left_out) or None,
+            "candles_as_of": new.sources.as_of,
+            "quorum": new.quorum,
             "candles_sha256": new.candles_sha256,
             "predicted_at_ms": new.predicted_at_ms,
         }
@@ -144,7 +147,8 @@ def _prediction(row: sa.Row[Any]) -> Prediction:
         vol_annualised=row.vol_annualised,
         network_outputs=tuple(row.network_outputs),
         observation=tuple(row.observation),
-        venues=tuple(row.venues),
+        quorum=row.quorum,
+        sources=Sources(markets=row.markets, left_out=row.left_out or {}, as_of=row.candles_as_of),
         candles_sha256=row.candles_sha256,
         predicted_at_ms=row.predicted_at_ms,
     )

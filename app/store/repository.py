@@ -7,16 +7,20 @@ import sqlalchemy as sa
 from app.store.attempts import Attempts
 from app.store.attestations import Attestations
 from app.store.candle_rows import CandleRows
+from app.store.dialect import size_bytes
 from app.store.disagreements import Disagreements
 from app.store.jobs import ProofJobs
 from app.store.predictions import Predictions
 from app.store.signed_commitments import SignedCommitments
 from app.store.submissions import Submissions
+from app.store.venue_rests import VenueRests
 
 
 class Store:
     def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
         self.candles = CandleRows(connection)
+        self.venues = VenueRests(connection)
         self.predictions = Predictions(connection)
         self.jobs = ProofJobs(connection)
         self.submissions = Submissions(connection)
@@ -24,3 +28,7 @@ class Store:
         self.disagreements = Disagreements(connection)
         self.attestations = Attestations(connection)
         self.signed_commitments = SignedCommitments(connection)
+
+    def size_bytes(self) -> int:
+        """Room that the whole database takes, without what deleted rows left free in an SQLite file."""
+        return size_bytes(self._connection)

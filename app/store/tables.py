@@ -37,12 +37,40 @@ candles = Table(
     Column("venue", String(32), primary_key=True),
     Column("symbol", String(32), primary_key=True),
     Column("open_time_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", Integer, primary_key=True, autoincrement=False, comment="0: as the venue showed it first"),
     Column("open", Float(53), nullable=False),
     Column("high", Float(53), nullable=False),
     Column("low", Float(53), nullable=False),
     Column("close", Float(53), nullable=False),
     Column("volume", Float(53), nullable=False),
+    Column("seq", BigInteger, nullable=False, comment="of the write that it came in"),
     sqlite_with_rowid=False,
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+candle_coverage = Table(
+    "candle_coverage",
+    metadata,
+    Column("venue", String(32), primary_key=True),
+    Column("symbol", String(32), primary_key=True),
+    Column("start_ms", BigInteger, nullable=False, comment="the venue was asked for all minutes from here"),
+    Column("end_ms", BigInteger, nullable=False, comment="to here, exclusive, and answered"),
+)
+
+venue_rests = Table(
+    "venue_rests",
+    metadata,
+    Column("venue", String(32), primary_key=True),
+    Column("failures", Integer, nullable=False, comment="in a row"),
+    Column("until_ms", BigInteger, nullable=False, comment="wall clock"),
+    Column("reason", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False, comment="wall clock: of the first failure"),
 )
 
 predictions = Table(
@@ -59,9 +87,12 @@ predictions = Table(
     Column("vol_annualised", Float(53), nullable=False),
     Column("network_outputs", JSON, nullable=False),
     Column("observation", JSON, nullable=False),
-    Column("venues", JSON, nullable=False),
+    Column("markets", JSON, nullable=False, comment="venue to symbol, of the venues behind it"),
     Column("candles_sha256", String(64), nullable=False),
     Column("predicted_at_ms", BigInteger, nullable=False),
+    Column("quorum", Integer, nullable=False, server_default="1", comment="venues that a known minute takes"),
+    Column("left_out", JSON(none_as_null=True), comment="venue to reason, of the feed's others; null: there are none"),
+    Column("candles_as_of", BigInteger, nullable=False, server_default="1", comment="seq to read its candles at"),
     UniqueConstraint("feed", "window_end_ms", "model_id"),
     Index(None, "feed", "status", "window_end_ms"),
 )

@@ -21,12 +21,14 @@ from app.errors import (
 )
 from app.features.variation import CANDLES_NEEDED
 from app.inference.release import model_by_id
+from app.steps.fetch import VenueState
 from app.steps.publishing import OracleTarget
 from app.steps.served import ServedFeed
 from app.steps.update import claim_of, ready_update
 from app.store.repository import Store
 from app.types import MINUTE_MS, PROVED_STATES, Candles, Prediction, Proof, TransactionState, iso, parse_time
 from app.web.schemas import (
+    MOST_GAPS,
     AlarmOut,
     AttemptOut,
     AttestationOut,
@@ -62,7 +64,7 @@ class Reader:
         served, clock = self.served(name), self._app.clock
         target, tick = self._app.pipeline.target, self._app.pipeline.last_tick.get(name)
         with self._app.database.unit_of_work(write=False) as store:
-            venues = [self._venue(store, venue.name, served.feed.symbol) for venue in served.venues]
+            venues = [self._venue(store, venue, symbol, name) for venue, symbol in served.markets.items()]
             alarms = store.disagreements.open(name)
         return FeedOut(
             feed=name,
@@ -74,6 +76,8 @@ class Reader:
             market=self._app.market,
             market_time=iso(clock.now_ms()),
             venues=venues,
+            quorum=served.quorum,
+            clock_skew_seconds=self._app.pipeline.clock_skew_s(),
             srs=SrsOut(
                 sha256=served.keys.srs_hash, development=any(keys.srs_is_development for keys in served.all_keys)
             ),
@@ -161,13 +165,8 @@ class Reader:
     def bundle(self, prediction_id: str) -> Bundle:
         with self._app.database.unit_of_work(write=False) as store:
             found, proof, proved_at_ms = self.proved(store, prediction_id)
-            served = self.served(found.feed)
-            candles = {
-                venue: store.candles.between(
-                    venue, served.feed.symbol, window_start_ms(found.window_end_ms), found.window_end_ms
-                )
-                for venue in found.venues
-            }
+            sources, end_ms = found.sources, found.window_end_ms
+            candles = store.candles.window(sources.markets, window_start_ms(end_ms), end_ms, sources.as_of)
             observations = [self._observation(store, member) for member in proof.members]
             attested = self._attested(store, found, proof)
         model = model_by_id(self._app.models, found.model_id)
@@ -183,12 +182,17 @@ class Reader:
             attested=attested,
         )
 
-    def candles(self, feed: str, start_ms: int, end_ms: int, step_s: int) -> tuple[str, Candles]:
-        """Candles of the feed's first venue, put together to ``step_s`` seconds each."""
-        served = self.served(feed)
-        venue = served.venues[0].name
+    def candles(
+        self, feed: str, venue: str | None, start_ms: int, end_ms: int, step_s: int
+    ) -> tuple[str, str, Candles]:
+        """Candles of one venue of the feed, its first if none is named, put together to ``step_s`` seconds each."""
+        markets = self.served(feed).markets
+        venue = next(iter(markets)) if venue is None else venue
+        if venue not in markets:
+            raise BadInput(f"venue: {feed} reads {', '.join(markets)}, not {venue[:40]!r}")
         with self._app.database.unit_of_work(write=False) as store:
-            return venue, coarser(store.candles.between(venue, served.feed.symbol, start_ms, end_ms), step_s * 1000)
+            found = store.candles.between(venue, markets[venue], start_ms, end_ms)
+        return venue, markets[venue], coarser(found, step_s * 1000)
 
     def _chain(self, target: OracleTarget, feed: str) -> ChainOut:
         pipeline, panel = self._app.pipeline, _panel(target)
@@ -223,15 +227,23 @@ class Reader:
     def _observation(self, store: Store, member: str | None) -> tuple[int, ...] | None:
         return known_prediction(store, member).observation if member else None
 
-    def _venue(self, store: Store, venue: str, symbol: str) -> VenueOut:
-        stored = store.candles.range(venue, symbol)
-        end_ms = self._app.clock.last_minute_ms()
+    def _venue(self, store: Store, venue: str, symbol: str, feed: str) -> VenueOut:
+        stored, end_ms = store.candles.range(venue, symbol), self._app.clock.last_minute_ms()
         week = (venue, symbol, window_start_ms(end_ms), end_ms)
+        health, tick = self._app.pipeline.venues()[venue], self._app.pipeline.last_tick.get(feed)
+        left_out = tick.left_out.get(venue) if tick else None
+        gaps = store.candles.gaps(*week)
         return VenueOut(
             venue=venue,
+            symbol=symbol,
+            state="left-out" if left_out and health.state is VenueState.FRESH else health.state.value,
+            reason=health.reason or left_out,
+            rests_until=iso(health.rests_until_ms) if health.rests_until_ms else None,
+            clock_skew_seconds=None if health.skew_ms is None else health.skew_ms / 1000,
             last_candle=iso(stored[1]) if stored else None,
-            gaps=[(iso(first), iso(after)) for first, after in store.candles.gaps(*week)],
+            gaps=[(iso(first), iso(after)) for first, after in gaps[-MOST_GAPS:]],
             missing_minutes=max(CANDLES_NEEDED - store.candles.count(*week), 0),
+            revisions=store.candles.revisions(*week),
         )
 
 

@@ -107,9 +107,13 @@ def _feeds(router: APIRouter, application: Application, reader: Reader) -> None:
         """
         return reader.update(feed)
 
-    @router.get("/v1/feeds/{feed}/candles", tags=["feeds"], summary="Stored candles of the feed's first venue")
+    @router.get("/v1/feeds/{feed}/candles", tags=["feeds"], summary="Stored candles of one of the feed's venues")
     def candles(
-        feed: str, start: str | None = None, end: str | None = None, step: Annotated[int, Query()] = 300
+        feed: str,
+        venue: Annotated[str | None, Query(description="the feed's first one if not given")] = None,
+        start: str | None = None,
+        end: str | None = None,
+        step: Annotated[int, Query()] = 300,
     ) -> CandlesOut:
         """At most seven days at a time; the last day by default."""
         if step not in _STEPS:
@@ -118,8 +122,8 @@ def _feeds(router: APIRouter, application: Application, reader: Reader) -> None:
         start_ms = read_time("start", start) or end_ms - _DAY_MS
         if not 0 <= end_ms - start_ms <= 7 * _DAY_MS:
             raise BadInput("start and end: at most seven days, and start first")
-        venue, found = reader.candles(feed, start_ms, end_ms, step)
-        return CandlesOut(venue=venue, step_seconds=step, candles=[tuple(row) for row in found.rows()])  # type: ignore[misc]
+        name, symbol, found = reader.candles(feed, venue, start_ms, end_ms, step)
+        return CandlesOut(venue=name, symbol=symbol, step_seconds=step, candles=[tuple(row) for row in found.rows()])  # type: ignore[misc]
 
 
 def _predictions(router: APIRouter, application: Application, reader: Reader) -> None:
@@ -206,6 +210,7 @@ def _operations(router: APIRouter, application: Application, reader: Reader) -> 
             prover_process_ids=application.pool.process_ids(),
             proof_jobs_waiting=waiting,
             alarms=len(alarms),
+            clock_skew_seconds=application.pipeline.clock_skew_s(),
             attesting=step_out(application.pipeline.last_attest),
             publishing=step_out(application.pipeline.last_submit),
         )
@@ -215,6 +220,9 @@ def _operations(router: APIRouter, application: Application, reader: Reader) -> 
         for feed, age in _ages(application).items():
             if age is not None:
                 application.metrics.forecast_age.labels(feed).set(age)
+        skew_s = application.pipeline.clock_skew_s()
+        if skew_s is not None:
+            application.metrics.clock_skew.set(skew_s)
         with application.database.unit_of_work(write=False) as store:
             application.metrics.jobs_waiting.set(store.jobs.waiting())
             for feed in application.pipeline.feeds:

@@ -14,6 +14,9 @@ from app.steps.publishing import StepReport
 from app.types import Attempt, Attestation, Disagreement, Prediction, Proof, Submission, iso
 
 
+MOST_GAPS = 100
+
+
 class ProofOut(BaseModel):
     proof: str = Field(description="halo2 proof, 0x hex; its first 64 bytes are the input commitment")
     instances: list[str] = Field(description="public outputs as the contract takes them: 32-byte words")
@@ -142,6 +145,9 @@ class PredictionOut(BaseModel):
     status: Literal["predicted", "proving", "proved", "submitted", "confirmed", "failed"]
     failure: str | None = None
     prove_seconds: float | None = None
+    venues: dict[str, str] = Field(description="the venues that stood behind it, with what was read there")
+    left_out: dict[str, str] = Field(description="venues of the feed that did not, with the reason")
+    quorum: int = Field(description="how many venues must have a minute for it to count")
     proof: ProofOut | None = None
     observation: list[int] | None = None
     attempts: list[AttemptOut] | None = None
@@ -164,6 +170,9 @@ class PredictionOut(BaseModel):
             model_id=prediction.model_id,
             status=prediction.status.value,
             failure=prediction.failure,
+            venues=dict(prediction.sources.markets),
+            left_out=dict(prediction.sources.left_out),
+            quorum=prediction.quorum,
             **extra,
         )
 
@@ -174,12 +183,24 @@ class HistoryOut(BaseModel):
 
 
 class VenueOut(BaseModel):
+    """One venue of a feed: how it stands, and what is stored of it."""
+
     venue: str
+    symbol: str = Field(description="what is read there")
+    state: Literal["unknown", "loading", "fresh", "late", "resting", "off-time", "left-out"] = Field(
+        description="resting: it failed or asked us to slow down; off-time: its clock is too far from ours; "
+        "left-out: it answers, but is far from the other venues"
+    )
+    reason: str | None = Field(description="why it is not fresh, or is left out")
+    rests_until: str | None = Field(description="it is not asked before; wall clock")
+    clock_skew_seconds: float | None = Field(description="its clock minus this machine's; null while it is not known")
     last_candle: str | None = Field(description="open time of the newest closed candle")
     gaps: list[tuple[str, str]] = Field(
-        description="stretches without a candle in the last seven days: first missing minute, first one there again"
+        description="stretches without a candle in the last seven days, the newest hundred: first missing minute, "
+        "first one there again"
     )
     missing_minutes: int = Field(description="minutes without a candle in the last seven days")
+    revisions: int = Field(description="candles of the last seven days that the venue changed afterwards")
 
 
 class SrsOut(BaseModel):
@@ -230,7 +251,10 @@ class UpdateOut(BaseModel):
 
 
 class TickOut(BaseModel):
-    outcome: str
+    """How the last tick went."""
+
+    outcome: Literal["predicted", "already-predicted", "skipped", "failed"]
+    reason: str | None = Field(description="of a skipped tick: no-quorum, window-incomplete")
     detail: str
     window_end: str
     at: str
@@ -238,7 +262,8 @@ class TickOut(BaseModel):
     @classmethod
     def of(cls, report: TickReport) -> TickOut:
         return cls(
-            outcome=report.outcome,
+            outcome=report.outcome.value,
+            reason=report.reason,
             detail=report.detail,
             window_end=iso(report.window_end_ms),
             at=iso(report.at_ms),
@@ -255,6 +280,8 @@ class FeedOut(BaseModel):
     market: Literal["live", "simulated", "recorded"]
     market_time: str
     venues: list[VenueOut]
+    quorum: int = Field(description="how many venues must have a minute for it to count")
+    clock_skew_seconds: float | None = Field(description="median of the venues' clocks minus this machine's")
     srs: SrsOut
     chain: ChainOut | None
     last_tick: TickOut | None
@@ -267,6 +294,7 @@ class FeedsOut(BaseModel):
 
 class CandlesOut(BaseModel):
     venue: str
+    symbol: str
     step_seconds: int
     candles: list[tuple[int, float, float, float, float, float]] = Field(
         description="open time in ms UTC, open, high, low, close, volume"
@@ -306,5 +334,6 @@ class ReadyOut(BaseModel):
     prover_process_ids: list[int]
     proof_jobs_waiting: int
     alarms: int = Field(description="disagreements of network and circuit that nobody has looked at")
+    clock_skew_seconds: float | None = Field(description="median of the venues' clocks minus this machine's")
     attesting: StepOut | None = Field(description="how the last collection of signatures ended; null without a chain")
     publishing: StepOut | None = Field(description="how the last step towards the chain ended")

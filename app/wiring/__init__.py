@@ -22,7 +22,7 @@ from app.proving.pool import ProverPool
 from app.settings import Settings, parse_feed
 from app.steps.attest import AttestStep
 from app.steps.backlog import Backlog
-from app.steps.collect import Collector, Progress
+from app.steps.fetch import Progress
 from app.steps.prove import ProofStep, ProvingPolicy
 from app.steps.publishing import OracleTarget
 from app.steps.served import ServedFeed
@@ -35,9 +35,11 @@ from app.wiring.feeds import (
     limits,
     model_for,
     open_clock,
+    open_collector,
     open_database,
     open_pool,
     open_venue,
+    open_venues,
     served_feed,
 )
 from app.wiring.onchain import (
@@ -112,20 +114,18 @@ def application(
         models = load_models(settings.models_dir)
         pool = stack.enter_context(open_pool(settings))
         prover = pool if settings.prover == "local" else _cluster(settings, pool, stack)
-        venues = tuple(open_venue(settings, name) for name in settings.venues)
-        for venue in venues:
-            stack.callback(venue.close)
+        venues = open_venues(settings, stack)
         clock = clock or open_clock(settings, venues)
         metrics = Metrics()
         reader = open_oracle(settings, open_rpc(settings)) if settings.rpc_urls and chain is None else None
         chosen = chosen_models(settings, models, reader)
-        feeds = {name: served_feed(settings, parse_feed(name), chosen, pool, venues) for name in settings.feeds}
+        feeds = {name: served_feed(settings, parse_feed(name), chosen, pool) for name in settings.feeds}
         onchain = chain(feeds) if chain else Onchain(oracle_target(settings, feeds), settings.attesters)
         target = onchain.target
         pipeline = Pipeline(
             feeds=feeds,
             database=database,
-            collector=Collector(database, late_candle_s=settings.late_candle_s, progress=progress),
+            collector=open_collector(settings, venues, database, clock, metrics, progress, stack),
             proofs=ProofStep(
                 feeds,
                 database,

@@ -21,9 +21,11 @@ from app.errors import Misconfigured
 from app.inference.release import load_models
 from app.metrics import Metrics
 from app.settings import Settings, parse_feed
-from app.steps.collect import Collector, Progress
+from app.steps.collect import Collector
+from app.steps.fetch import Progress
 from app.steps.served import ServedFeed
-from app.wiring.feeds import chosen_models, open_clock, open_database, open_pool, open_venue, served_feed
+from app.types import Window
+from app.wiring.feeds import chosen_models, open_clock, open_collector, open_database, open_pool, open_venues, served_feed
 from app.wiring.onchain import open_oracle, warn_of_development_srs
 
 log = logging.getLogger(__name__)
@@ -59,18 +61,16 @@ def attester(
         stack.callback(database.close)
         database.upgrade()
         pool = stack.enter_context(open_pool(settings, 1))
-        venues = tuple(open_venue(settings, name) for name in settings.venues)
-        for venue in venues:
-            stack.callback(venue.close)
+        venues = open_venues(settings, stack)
         clock, metrics = clock or open_clock(settings, venues), Metrics()
-        collector = Collector(database, late_candle_s=settings.late_candle_s, progress=progress)
+        collector = open_collector(settings, venues, database, clock, metrics, progress, stack)
         chosen = chosen_models(settings, load_models(settings.models_dir), reader)
-        served = {name: served_feed(settings, parse_feed(name), chosen, pool, venues) for name in settings.feeds}
+        served = {name: served_feed(settings, parse_feed(name), chosen, pool) for name in settings.feeds}
         warn_of_development_srs(settings, reader.oracle.chain_id, served)
         feeds = {name: _attested(one, collector) for name, one in served.items()}
         pins = Pins(reader, feeds.values())
         _require_pinned(pins)
-        market = OwnMarket(feeds, pins, clock, settle_s=settings.settle_s)
+        market = OwnMarket(feeds, pins, clock, collector.prune, settle_s=settings.settle_s)
         market.refresh()
         market.start()
         stack.callback(market.stop)
@@ -86,7 +86,8 @@ def attester(
             metrics=metrics,
             tolerance=Tolerance(),
         )
-        yield AttesterRole(judge, pins, market, settings.venues, clock, metrics, settings.token())
+        names = tuple(venue.name for venue in venues)
+        yield AttesterRole(judge, pins, market, names, clock, metrics, settings.token())
 
 
 def _attester_oracle(settings: Settings) -> OracleReader:
@@ -112,8 +113,12 @@ def _attested(served: ServedFeed, collector: Collector) -> AttestedFeed:
         network=served.network,
         keys=served.keys,
         batch_keys=served.batch_keys,
-        collect=partial(collector.window, served),
+        collect=partial(_window, collector, served),
     )
+
+
+def _window(collector: Collector, served: ServedFeed, window_end_ms: int) -> Window:
+    return collector.window(served, window_end_ms).window
 
 
 def _require_pinned(pins: Pins) -> None:

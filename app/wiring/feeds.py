@@ -1,22 +1,26 @@
-"""Feeds with their models, keys and venues; the store and the provers."""
+"""Feeds with their models and keys; venues and what collects from them; the store and the provers."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from app.candles.venue import Venue
 from app.chain.registry import OracleReader
 from app.clock import Clock, wall_ms
-from app.errors import ChainUnavailable, Misconfigured, ModelFolderInvalid, UnknownModel
+from app.errors import ChainUnavailable, Misconfigured, ModelFolderInvalid, UnknownModel, VenueUnavailable
 from app.features.variation import VariationSpec
 from app.inference.network import Network
 from app.inference.release import ReleasedModel, model_by_id
+from app.metrics import Metrics
 from app.proving.pool import Limits, ProverPool
 from app.settings import Settings, asset, parse_feed
+from app.steps.collect import Collector
+from app.steps.fetch import Fetcher, FetchPolicy, Progress
 from app.steps.served import ServedFeed
 from app.store.database import Database
-from app.types import Feed, Keys
+from app.types import MINUTE_MS, Feed, Keys
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +49,46 @@ def open_venue(settings: Settings, name: str) -> Venue:
     return Venue(name, base_url=str(url) if url else None, timeout_s=settings.venue_timeout_s)
 
 
+def open_venues(settings: Settings, stack: ExitStack) -> tuple[Venue, ...]:
+    """All venues of all feeds, each once; closed with the stack."""
+    names = dict.fromkeys(name for feed in settings.feeds for name in settings.venues_of(feed))
+    venues = tuple(open_venue(settings, name) for name in names)
+    for venue in venues:
+        stack.callback(venue.close)
+    return venues
+
+
 def open_clock(settings: Settings, venues: tuple[Venue, ...]) -> Clock:
+    """This machine's clock, or the first one of a venue that tells its time where the settings want that."""
     if not settings.venue_clock:
         return Clock()
-    return Clock(market_start_ms=venues[0].time_ms(), wall_start_ms=wall_ms())
+    for venue in venues:
+        try:
+            return Clock(market_start_ms=venue.time_ms(), wall_start_ms=wall_ms())
+        except VenueUnavailable as error:
+            log.warning("%s", error)
+    raise VenueUnavailable("no venue tells its time: see VERIREGIME_VENUE_CLOCK")
+
+
+def open_collector(
+    settings: Settings,
+    venues: tuple[Venue, ...],
+    database: Database,
+    clock: Clock,
+    metrics: Metrics,
+    progress: Progress | None,
+    stack: ExitStack,
+) -> Collector:
+    """A fetcher for every venue, at work until the stack is closed, and what puts their candles together."""
+    policy = FetchPolicy(late_candle_s=settings.late_candle_s, max_skew_s=settings.max_clock_skew_s)
+    fetchers = {venue.name: Fetcher(venue, database, clock, metrics, policy, progress) for venue in venues}
+    for fetcher in fetchers.values():
+        fetcher.start()
+        stack.callback(fetcher.stop)
+    retention_ms = settings.candle_retention_days * 1440 * MINUTE_MS
+    return Collector(
+        fetchers, database, clock, metrics, straggler_s=settings.straggler_s, retention_ms=retention_ms
+    )
 
 
 def model_for(feed: Feed, models: Mapping[str, ReleasedModel]) -> ReleasedModel:
@@ -95,7 +135,6 @@ def served_feed(
     feed: Feed,
     chosen: Mapping[str, ReleasedModel],
     pool: ProverPool,
-    venues: tuple[Venue, ...],
 ) -> ServedFeed:
     """A feed with everything that is needed to serve it by the model that was ``chosen`` for it."""
     model = chosen[feed.name]
@@ -109,7 +148,8 @@ def served_feed(
         spec=spec,
         network=Network(model),
         keys=pool.serving_keys(settings.var_dir, model.circuit, *settings.srs_choice),
-        venues=venues,
+        markets=settings.markets_of(feed),
+        quorum=settings.quorum_of(feed.name),
         batch_keys=batch_keys(settings, model, chosen, pool),
     )
 

@@ -47,7 +47,8 @@ def market() -> Iterator[str]:
 @pytest.fixture
 def own(environment: dict[str, str], market: str, tmp_path: Path) -> dict[str, str]:
     return environment | {
-        "VERIREGIME_VENUE_URLS": f'{{"binance": "{market}"}}',
+        "VERIREGIME_VENUE_URLS": f'{{"binance": "{market}/binance"}}',
+        "VERIREGIME_VENUES": "binance",
         "VERIREGIME_DATABASE_URL": f"sqlite:///{tmp_path / 'own.db'}",
     }
 

@@ -51,5 +51,6 @@ def bundle(app: Application, confirmed: Prediction) -> Bundle:
 
 @pytest.fixture
 def scratch_settings(settings: Settings, tmp_path: Path) -> Settings:
-    """The keys of this run, but a database of the test's own."""
-    return settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path / 'veriregime.db'}")})
+    """The keys of this run, but a database of the test's own, and one venue."""
+    own = {"database_url": SecretStr(f"sqlite:///{tmp_path / 'veriregime.db'}"), "venues": ("binance",)}
+    return settings.model_copy(update=own)

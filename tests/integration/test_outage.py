@@ -13,7 +13,7 @@ from pydantic import AnyHttpUrl
 
 from app.candles.venue import Venue
 from app.clock import wall_ms
-from app.demo import MarketOptions, running_market
+from app.demo import MarketOptions, running_market, venue_urls
 from app.errors import Misconfigured, VenueUnavailable
 from app.pipeline import TickOutcome
 from app.settings import Settings
@@ -28,7 +28,7 @@ FEED = "btc-usdt-4h"
 def test_venue_goes_away__the_last_forecast_is_served_with_its_age_and_the_reason(scratch_settings: Settings) -> None:
     with contextlib.ExitStack() as stack:
         url, clock = stack.enter_context(running_market(MarketOptions(seed=3)))
-        settings = scratch_settings.model_copy(update={"venue_urls": {"binance": AnyHttpUrl(url)}, "late_candle_s": 1})
+        settings = scratch_settings.model_copy(update={"venue_urls": venue_urls(url, ("binance",)), "late_candle_s": 1})
         app = stack.enter_context(application(settings, clock=clock))
         window_end_ms = clock.last_minute_ms()
         assert app.pipeline.tick(FEED, window_end_ms) is TickOutcome.PREDICTED
@@ -51,7 +51,7 @@ def test_window_with_a_long_gap__is_refused_and_the_reason_served(scratch_settin
     with contextlib.ExitStack() as stack:
         url, clock = stack.enter_context(running_market(MarketOptions()))
         settings = scratch_settings.model_copy(
-            update={"venue_urls": {"binance": AnyHttpUrl(url)}, "late_candle_s": 0.1}
+            update={"venue_urls": venue_urls(url, ("binance",)), "late_candle_s": 0.1}
         )
         app = stack.enter_context(application(settings, clock=clock))
         # A window that ends after the market's present: its last minutes do not exist.

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.clock import Clock
-from app.errors import Misconfigured, VenueUnavailable
+from app.clock import Clock, wall_ms
+from app.errors import NoQuorum, StoreUnavailable
 from app.features.variation import CANDLES_NEEDED, observe
 from app.metrics import Metrics
 from app.pipeline import Pipeline, TickOutcome, TickReport
@@ -18,7 +18,7 @@ from app.steps.publishing import PublishingPolicy, SubmitOutcome
 from app.steps.served import ServedFeed
 from app.steps.submit import SubmitStep
 from app.store.database import Database
-from app.types import MINUTE_MS, Candles, Keys, Prediction, Proof, Status, Window, prediction_id
+from app.types import MINUTE_MS, Candles, Keys, Prediction, Proof, Sources, Status, Window, prediction_id
 
 FEED = "btc-usdt-4h"
 Venue = Any
@@ -62,6 +62,7 @@ def make_pipeline(
     make_proof: Callable[..., Proof],
     clock: Clock,
     metrics: Metrics,
+    collect_from: Callable[..., Collector],
 ) -> Callable[..., Pipeline]:
     def make(*venues: Venue) -> Pipeline:
         served = serve(*venues)
@@ -70,7 +71,7 @@ def make_pipeline(
         return Pipeline(
             feeds={FEED: served},
             database=sqlite_database,
-            collector=Collector(sqlite_database, late_candle_s=0),
+            collector=collect_from(*venues, clock=clock, metrics=metrics),
             proofs=ProofStep({FEED: served}, sqlite_database, pool, clock, metrics, policy, Backlog(600, 1 / 60, 1)),
             attestations=AttestStep([FEED], sqlite_database, clock, metrics, None),
             submissions=SubmitStep([FEED], sqlite_database, clock, metrics, None, PublishingPolicy(60_000, 0.05)),
@@ -113,6 +114,8 @@ def test_tick__predicted__stores_what_the_network_says_of_the_observation(
     week = venue.candles.between(window_end_ms - CANDLES_NEEDED * MINUTE_MS, window_end_ms)
     observation = observe(Window(served.feed, window_end_ms, {"binance": week}), served.spec)
     forecast = served.network.forecast(observation.values)
+    with sqlite_database.unit_of_work(write=False) as store:
+        as_of = store.candles.seq()
     assert latest(sqlite_database) == Prediction(
         id=prediction_id(FEED, window_end_ms, served.model.model_id),
         feed=FEED,
@@ -125,7 +128,8 @@ def test_tick__predicted__stores_what_the_network_says_of_the_observation(
         vol_annualised=forecast.vol_annualised,
         network_outputs=forecast.outputs,
         observation=observation.values,
-        venues=("binance",),
+        quorum=1,
+        sources=Sources(markets={"binance": "BTC/USDT"}, left_out={}, as_of=as_of),
         candles_sha256=observation.candles_sha256,
         predicted_at_ms=clock.now_ms(),
     )
@@ -139,9 +143,11 @@ def test_tick__predicted__reports_regime_and_volatility(
     assert stored is not None
     assert pipeline.last_tick[FEED] == TickReport(
         outcome=TickOutcome.PREDICTED,
+        reason=None,
         detail=f"{stored.regime}, volatility {stored.vol_annualised:.1%} a year",
         window_end_ms=window_end_ms,
         at_ms=clock.now_ms(),
+        left_out={},
     )
 
 
@@ -164,41 +170,46 @@ def test_tick__the_next_minute__is_another_prediction(pipeline: Pipeline, window
 
 @pytest.mark.usefixtures("outage")
 def test_tick__venue_away__says_why_and_stores_nothing(
-    pipeline: Pipeline, sqlite_database: Database, clock: Clock, window_end_ms: int
+    pipeline: Pipeline, sqlite_database: Database, metrics: Metrics, window_end_ms: int
 ) -> None:
-    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.VENUE_UNAVAILABLE
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.SKIPPED
     assert latest(sqlite_database) is None
-    assert pipeline.last_tick[FEED] == TickReport(
-        TickOutcome.VENUE_UNAVAILABLE, "the exchange is down", window_end_ms, clock.now_ms()
-    )
+    report = pipeline.last_tick[FEED]
+    assert (report.reason, "binance: the exchange is down" in report.detail) == ("no-quorum", True)
+    labels = {"feed": FEED, "reason": "no-quorum"}
+    assert metrics.registry.get_sample_value("veriregime_ticks_skipped_total", labels) == 1
 
 
-def test_tick__venue_back_again__is_predicted(pipeline: Pipeline, outage: Venue, window_end_ms: int) -> None:
+def test_tick__venue_back_again__is_predicted(
+    pipeline: Pipeline, outage: Venue, window_end_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipeline.tick(FEED, window_end_ms)
     outage.fails_at_page = None
+    monkeypatch.setattr("app.steps.fetch.wall_ms", lambda: wall_ms() + 1_000)
     assert pipeline.tick(FEED, window_end_ms) is TickOutcome.PREDICTED
 
 
-def test_tick__last_minute_missing__is_incomplete(pipeline: Pipeline, venue: Venue, window_end_ms: int) -> None:
+def test_tick__last_minute_missing__is_skipped(pipeline: Pipeline, venue: Venue, window_end_ms: int) -> None:
     venue.hidden = {window_end_ms - MINUTE_MS}
-    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.WINDOW_INCOMPLETE
-    assert pipeline.last_tick[FEED].detail == "the last minute before 2025-09-15T12:00:00Z is missing"
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.SKIPPED
+    assert pipeline.last_tick[FEED].reason == "no-quorum"
 
 
 def test_tick__incomplete__stores_nothing(
     pipeline: Pipeline, venue: Venue, sqlite_database: Database, window_end_ms: int
 ) -> None:
     venue.hidden = set(range(window_end_ms - 60 * MINUTE_MS, window_end_ms - 5 * MINUTE_MS, MINUTE_MS))
-    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.WINDOW_INCOMPLETE
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.SKIPPED
+    assert pipeline.last_tick[FEED].reason == "window-incomplete"
     assert latest(sqlite_database) is None
 
 
 def test_tick__another_error_of_ours__is_failed_with_its_words(
     pipeline: Pipeline, outage: Venue, window_end_ms: int
 ) -> None:
-    outage.error = Misconfigured("binance does not list BTC/USDT")
+    outage.error = StoreUnavailable("the disk is full")
     assert pipeline.tick(FEED, window_end_ms) is TickOutcome.FAILED
-    assert pipeline.last_tick[FEED].detail == "binance does not list BTC/USDT"
+    assert pipeline.last_tick[FEED].detail == "the disk is full"
 
 
 def test_tick__unexpected_error__comes_out_and_is_reported_as_failed(
@@ -211,11 +222,12 @@ def test_tick__unexpected_error__comes_out_and_is_reported_as_failed(
     assert (report.outcome, report.detail) == (TickOutcome.FAILED, "stopped by an unexpected error")
 
 
-def test_tick__every_end__is_counted(pipeline: Pipeline, outage: Venue, metrics: Metrics, window_end_ms: int) -> None:
+def test_tick__every_end__is_counted(pipeline: Pipeline, venue: Venue, metrics: Metrics, window_end_ms: int) -> None:
+    venue.hidden = {window_end_ms - MINUTE_MS}
     pipeline.tick(FEED, window_end_ms)
-    outage.fails_at_page = None
+    venue.hidden = set()
     pipeline.tick(FEED, window_end_ms)
-    assert [counted(metrics, outcome) for outcome in (TickOutcome.VENUE_UNAVAILABLE, TickOutcome.PREDICTED)] == [1, 1]
+    assert [counted(metrics, outcome) for outcome in (TickOutcome.SKIPPED, TickOutcome.PREDICTED)] == [1, 1]
 
 
 def test_tick__one_of_two_venues_away__is_predicted_from_the_other(
@@ -233,7 +245,7 @@ def test_forecast__once_more__is_the_same_and_not_new(pipeline: Pipeline, window
 
 @pytest.mark.usefixtures("outage")
 def test_forecast__venue_away__raises(pipeline: Pipeline, window_end_ms: int) -> None:
-    with pytest.raises(VenueUnavailable):
+    with pytest.raises(NoQuorum):
         pipeline.forecast(FEED, window_end_ms)
 
 

@@ -52,7 +52,7 @@ def test_tick__while_the_one_before_still_loads_history__is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "trouble", [TickOutcome.VENUE_UNAVAILABLE, TickOutcome.WINDOW_INCOMPLETE, TickOutcome.FAILED], ids=str
+    "trouble", [TickOutcome.SKIPPED, TickOutcome.FAILED], ids=str
 )
 def test_tick__in_trouble__is_tried_again_within_its_minute(trouble: TickOutcome) -> None:
     pipeline = SlowPipeline(trouble, trouble, TickOutcome.PREDICTED)

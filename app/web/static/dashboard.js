@@ -13,6 +13,7 @@ const UNSETTLED = 60 * MINUTE;
 const THRESHOLD = 0.0005 * Math.sqrt(525_600);
 
 const MARKETS = { live: "Live market", simulated: "Simulated market", recorded: "Replayed market" };
+const VENUE_KINDS = { unknown: "wait", loading: "wait", fresh: "good", late: "warn", resting: "bad", "off-time": "bad", "left-out": "bad" };
 const ONCHAIN_TROUBLE = [
   "would-revert", "reverted", "fees-too-high", "balance-too-low", "chain-unavailable", "wrong-chain",
 ];
@@ -264,7 +265,7 @@ function onchainTrouble(chain) {
 }
 
 function showRest() {
-  showFeed(known.feed, clock.now());
+  showFeed(known.feed);
   newestFirst().slice(0, 15).forEach((prediction, i) => showRow(byId("predictions").rows[i], prediction));
   showCharts();
 }
@@ -276,14 +277,15 @@ function showFeedChoice(names) {
   byId("feed").replaceChildren(...names.map((name) => new Option(name, name, false, name === known.feed.feed)));
 }
 
-function showFeed(feed, now) {
+function showFeed(feed) {
   const tick = feed.last_tick;
   setTexts({
     "feed-name": feed.symbol,
+    "venues-quorum": `${feed.quorum} of ${feed.venues.length} must have a minute`,
     horizon: feed.horizon_minutes % 60 ? `${feed.horizon_minutes} min` : `${feed.horizon_minutes / 60} h`,
     "model-name": feed.model_name,
     chain: feed.chain ? String(feed.chain.chain_id) : "none, forecasts are not published",
-    "last-tick": tick ? `${utc(Date.parse(tick.at)).slice(11)} ${tick.outcome}. ${tick.detail}` : "none yet",
+    "last-tick": tick ? `${utc(Date.parse(tick.at)).slice(11)} ${[tick.outcome, tick.reason].filter(Boolean).join(", ")}. ${tick.detail}` : "none yet",
   });
   const marks = [made("li", feed.market === "live" ? "" : "caution", MARKETS[feed.market])];
   if (feed.srs.development) marks.push(made("li", "caution", "Development SRS: forgeable"));
@@ -293,22 +295,25 @@ function showFeed(feed, now) {
     marks.push(alarm);
   }
   byId("marks").replaceChildren(...marks);
-  byId("venues").replaceChildren(...feed.venues.map((venue) => venueItem(venue, now)));
+  byId("venues").replaceChildren(...feed.venues.map(venueItem));
 }
 
-function venueItem(venue, now) {
-  const [kind, health] = venueHealth(venue, now);
+function venueItem(venue) {
   const item = made("li", "", venue.venue);
-  item.append(made("span", "state", health));
-  item.lastChild.dataset.kind = kind;
+  item.append(made("span", "quiet", venue.symbol), made("span", "state", venueWords(venue)));
+  item.lastChild.dataset.kind = VENUE_KINDS[venue.state] ?? "warn";
+  if (venue.reason) item.append(made("span", "reason quiet", venue.reason));
   return item;
 }
 
-function venueHealth({ last_candle: last, missing_minutes: missing }, now) {
-  if (!last) return ["bad", "no candle yet"];
-  const until = `last candle ${utcMinute(Date.parse(last))}`;
-  if (now - Date.parse(last) > STALE_AFTER) return ["bad", `late, ${until}`];
-  return missing ? ["warn", `${missing} min missing, ${until}`] : ["good", `complete, ${until}`];
+function venueWords({ state, last_candle: last, missing_minutes: missing }) {
+  const until = last ? `, last candle ${utcMinute(Date.parse(last))}` : "";
+  const lacks = state === "fresh" && missing ? `, ${stretch(missing)} of the week missing` : "";
+  return state + until + lacks;
+}
+
+function stretch(minutes) {
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 }
 
 function showRow(row, prediction) {

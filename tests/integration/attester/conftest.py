@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from pydantic import AnyHttpUrl, SecretStr
+from pydantic import SecretStr
 
 from app.chain.anvil import ATTESTER_KEYS
-from app.demo import MarketOptions, running_market
+from app.demo import MarketOptions, running_market, venue_urls
 from app.features.variation import observe
 from app.inference.network import dequantise, forecast_from
 from app.settings import Settings
-from app.steps.collect import Collector
 from app.store.database import Database
 from app.types import MINUTE_MS, Prediction, Proof, Status, prediction_id
 from app.web.attesting import create_attester_web
@@ -73,7 +72,7 @@ def attester_settings(app: Application, tmp_path_factory: pytest.TempPathFactory
 def attesters(app: Application, attester_settings: Callable[..., Settings]) -> Iterator[list[Running]]:
     with ExitStack() as stack:
         elsewhere, _ = stack.enter_context(running_market(MarketOptions(seed=8)))
-        shifted = {"venue_urls": {"binance": AnyHttpUrl(elsewhere)}}
+        shifted = {"venue_urls": venue_urls(elsewhere, app.settings.venues)}
         roles = [
             stack.enter_context(attester(attester_settings(key, **more), clock=app.clock))
             for key, more in enumerate(({}, {}, shifted))
@@ -95,8 +94,8 @@ def proved(app: Application, service_database: Database) -> tuple[Prediction, Pr
     """A real proof of a window that no test had before, in the service's database."""
     served = app.pipeline.feeds[FEED]
     end_ms = app.clock.last_minute_ms() - (next(_numbers) % 12) * MINUTE_MS
-    window = Collector(app.database, late_candle_s=5).window(served, end_ms)
-    observation = observe(window, served.spec)
+    collected = app.pipeline._collector.window(served, end_ms)
+    observation = observe(collected.window, served.spec)
     proof = app.pool.prove(served.keys, observation.values)
     forecast = forecast_from(dequantise(proof.outputs, served.model.output_scale))
     prediction = Prediction(
@@ -111,7 +110,8 @@ def proved(app: Application, service_database: Database) -> tuple[Prediction, Pr
         vol_annualised=forecast.vol_annualised,
         network_outputs=forecast.outputs,
         observation=observation.values,
-        venues=observation.venues,
+        quorum=observation.quorum,
+        sources=collected.sources,
         candles_sha256=observation.candles_sha256,
         predicted_at_ms=time.time_ns() // 1_000_000,
     )

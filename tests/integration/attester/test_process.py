@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ def test_attest__says_where_it_is_and_ends_in_order_when_told(
     environment = plain | {
         "VERIREGIME_VAR_DIR": str(settings.var_dir),
         "VERIREGIME_DATABASE_URL": settings.database_url.get_secret_value(),
-        "VERIREGIME_VENUE_URLS": f'{{"binance": "{settings.venue_urls["binance"]}"}}',
+        "VERIREGIME_VENUE_URLS": json.dumps({name: str(url) for name, url in settings.venue_urls.items()}),
         "VERIREGIME_VENUE_CLOCK": "true",
         "VERIREGIME_RPC_URLS": str(settings.rpc_urls[0]),
         "VERIREGIME_ORACLE_ADDRESS": str(settings.oracle_address),

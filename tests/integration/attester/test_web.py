@@ -97,7 +97,7 @@ def test_description__says_who_signs_for_what_and_how_strictly(attesters: list[A
     judge = attesters[0].role.judge
     body = requests.get(f"{attesters[0].url}/v1/attester", timeout=10).json()
     assert (body["address"], body["contract"]) == (judge.account.address, judge.oracle.contract)
-    assert (body["venues"], body["submission_limit_seconds"]) == (["binance"], 900)
+    assert (body["venues"], body["submission_limit_seconds"]) == (["binance", "coinbase", "kraken"], 900)
     assert body["feeds"] == {FEED: judge.feeds[FEED].model.model_id}
     assert body["tolerance"]["inputs"]["level of the last 5 minutes"] == 128
 

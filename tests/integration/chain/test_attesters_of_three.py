@@ -25,7 +25,7 @@ from app.chain.account import Account
 from app.chain.anvil import ATTESTER_KEYS, KEY, running_anvil
 from app.chain.attestation import feed_id
 from app.clock import Clock
-from app.demo import MarketOptions, deploy_for, running_attester, running_market
+from app.demo import SIMULATED_VENUES, MarketOptions, deploy_for, running_attester, running_market, venue_urls
 from app.once import confirm, prove
 from app.settings import Settings
 from app.steps.attest import AttestOutcome
@@ -137,7 +137,7 @@ def oracle(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
         rpc_url = stack.enter_context(running_anvil(settings.contracts_dir, "--timestamp", str(clock.now_ms() // 1000)))
         service = settings.model_copy(
             update={
-                "venue_urls": {"binance": AnyHttpUrl(market)},
+                "venue_urls": venue_urls(market, SIMULATED_VENUES),
                 "settle_s": 0.2,
                 "database_url": SecretStr(f"sqlite:///{folder / 'service.db'}"),
                 "rpc_urls": (AnyHttpUrl(rpc_url),),
@@ -168,7 +168,7 @@ def _start(placed: Settings, clock: Clock, markets: list[str], running: list[Exi
             starting.submit(
                 stack.enter_context,
                 running_attester(
-                    placed.model_copy(update={"venue_urls": {"binance": AnyHttpUrl(market)}}),
+                    placed.model_copy(update={"venue_urls": venue_urls(market, SIMULATED_VENUES)}),
                     clock,
                     key,
                     folder / f"attester-{number}",

@@ -211,7 +211,7 @@ def waiting(
     """A stored prediction of what the network really says."""
     served = serve()
     outputs = served.network.forecast(OBSERVATION).outputs
-    made = make_prediction(model_id=served.model.model_id, observation=OBSERVATION, network_outputs=outputs, venues=())
+    made = make_prediction(model_id=served.model.model_id, observation=OBSERVATION, network_outputs=outputs)
     with sqlite_database.unit_of_work() as store:
         store.predictions.add(made)
     return made

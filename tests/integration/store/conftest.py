@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -45,6 +47,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield server.url.set(database=name).render_as_string(hide_password=False)
     with server.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def former_row() -> Callable[[Prediction], dict[str, Any]]:
+    """A prediction as the schemas before 0004 kept it: its venues by name, nothing more of its sources."""
+
+    def row(prediction: Prediction) -> dict[str, Any]:
+        fields = asdict(prediction)
+        del fields["quorum"]
+        return fields | {"venues": list(fields.pop("sources")["markets"])}
+
+    return row
 
 
 @pytest.fixture

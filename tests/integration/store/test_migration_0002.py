@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -50,6 +50,7 @@ def filled(
     connection: sa.Connection,
     make_prediction: Callable[..., Prediction],
     make_proof: Callable[..., Proof],
+    former_row: Callable[[Prediction], dict[str, Any]],
 ) -> tuple[Prediction, Proof]:
     """A row in every table of the first schema, written as that version wrote it."""
     prediction, proof = make_prediction(status=Status.SUBMITTED), make_proof()
@@ -61,7 +62,7 @@ def filled(
             **dict.fromkeys(("open", "high", "low", "close"), 1.5),
             "volume": 2.0,
         },
-        "predictions": asdict(prediction),
+        "predictions": former_row(prediction),
         "proof_jobs": {
             "prediction_id": prediction.id,
             "window_end_ms": prediction.window_end_ms,
@@ -103,8 +104,9 @@ def test_upgrade__of_a_filled_database__keeps_every_row(
     prediction, proof = filled
     first_schema.upgrade("0002")
     assert connection.execute(sa.text("SELECT state FROM submissions")).scalars().all() == ["sent"]
+    first_schema.upgrade()
     with first_schema.unit_of_work(write=False) as store:
-        assert store.predictions.get(prediction.id) == prediction
+        assert store.predictions.get(prediction.id) == replace(prediction, status=Status.PROVED, quorum=1)
         assert store.predictions.proof(prediction.id) == (proof, 77)
         assert store.predictions.proved_with(prediction.id) == [prediction.id]
         assert store.candles.count("binance", "BTC/USDT", 0, 120_000) == 1
@@ -115,7 +117,7 @@ def test_upgrade__of_a_filled_database__an_old_job_has_waited_for_an_unknown_tim
     first_schema: Database, connection: sa.Connection, filled: tuple[Prediction, Proof]
 ) -> None:
     connection.execute(sa.text("UPDATE proof_jobs SET state = 'queued', attempts = 0"))
-    first_schema.upgrade("0002")
+    first_schema.upgrade()
     with first_schema.unit_of_work() as store:
         job = store.jobs.lease("me", 1_000_000, 1_000, 5)
     assert job is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -68,6 +67,7 @@ def filled(
     second_schema: Database,
     connection: sa.Connection,
     make_prediction: Callable[..., Prediction],
+    former_row: Callable[[Prediction], dict[str, Any]],
     window_end_ms: int,
 ) -> list[Prediction]:
     """A prediction for each of `STATES`, the last two in one transaction, written as the second version did."""
@@ -80,14 +80,14 @@ def filled(
     reflected = sa.MetaData()
     reflected.reflect(connection)
     for prediction, state in zip(made, STATES, strict=True):
-        connection.execute(sa.insert(reflected.tables["predictions"]).values(asdict(prediction)))
+        connection.execute(sa.insert(reflected.tables["predictions"]).values(former_row(prediction)))
         connection.execute(sa.insert(reflected.tables["submissions"]).values(submission_of_0002(prediction, state)))
     return made
 
 
-def statuses(database: Database, predictions: list[Prediction]) -> list[Status]:
-    with database.unit_of_work(write=False) as store:
-        return [found.status for found in (store.predictions.get(one.id) for one in predictions) if found]
+def statuses(connection: sa.Connection, predictions: list[Prediction]) -> list[Status]:
+    found = {one["id"]: Status(one["status"]) for one in rows(connection, "predictions", "id")}
+    return [found[one.id] for one in predictions]
 
 
 def rows(connection: sa.Connection, table: str, order: str) -> Rows:
@@ -96,10 +96,10 @@ def rows(connection: sa.Connection, table: str, order: str) -> Rows:
 
 
 def test_upgrade__what_was_settled__is_kept_and_what_was_on_its_way_goes_to_the_oracle_instead(
-    second_schema: Database, filled: list[Prediction]
+    second_schema: Database, connection: sa.Connection, filled: list[Prediction]
 ) -> None:
     second_schema.upgrade("0003")
-    assert statuses(second_schema, filled) == [Status.PROVED, *[one.status for one in filled[1:]]]
+    assert statuses(connection, filled) == [Status.PROVED, *[one.status for one in filled[1:]]]
     with second_schema.unit_of_work(write=False) as store:
         found = store.submissions.of([one.id for one in filled])
     assert [found[one.id].state if one.id in found else None for one in filled] == [
@@ -195,4 +195,4 @@ def test_downgrade__transactions__are_looked_for_again_and_what_others_published
     told = [(found[one.id]["state"], found[one.id]["tx_hash"], bytes(found[one.id]["raw_tx"])) for one in published[:2]]
     assert told == [("sent", signed(1, 0).tx_hash, b"raw"), ("sent", signed(3, 1).tx_hash, b"more")]
     assert set(found) == {one.id for one in published[:2]}
-    assert statuses(database, published) == [Status.SUBMITTED, Status.SUBMITTED, Status.PROVED]
+    assert statuses(connection, published) == [Status.SUBMITTED, Status.SUBMITTED, Status.PROVED]

@@ -17,7 +17,7 @@ from app.store.database import Database
 from app.store.tables import metadata
 from app.types import Prediction
 
-HEAD = "0003"
+HEAD = "0004"
 STARTING_PROCESS = """
 import sys
 from pathlib import Path

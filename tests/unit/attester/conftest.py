@@ -174,7 +174,7 @@ def bench(
     pool: Any = CountingPool()
     metrics = Metrics()
     pins = Pins(reader, feeds.values())
-    market = OwnMarket(feeds, pins, clock, settle_s=0.2)
+    market = OwnMarket(feeds, pins, clock, lambda: None, settle_s=0.2)
     judge = Judge(
         feeds,
         ORACLE,

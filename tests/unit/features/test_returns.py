@@ -1,25 +1,26 @@
 from __future__ import annotations
 
 import math
-import statistics
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.features.returns import MISSING, NANO, absolute_returns, log_ratio, median_returns
+from app.features.returns import MISSING, NANO, MarketSeries, absolute_returns, log_ratio, market_returns
 from app.types import MINUTE_MS, Candles, IntArray
 
 MINUTES = 12
 START_MS = 1_757_937_600_000
 prices = st.lists(st.floats(60.0, 65.0), min_size=MINUTES + 3, max_size=MINUTES + 3)
 presence = st.lists(st.booleans(), min_size=MINUTES + 3, max_size=MINUTES + 3)
-venue_returns = st.integers(1, 5).flatmap(
-    lambda venues: st.lists(
-        st.lists(st.just(MISSING) | st.integers(0, 10**7), min_size=4, max_size=4), min_size=venues, max_size=venues
-    )
+sizes = st.sampled_from([MISSING, 0, 0, 1, 1_000, 1_001]) | st.integers(0, 10**7)
+venue_returns = st.tuples(st.integers(1, 5), st.integers(1, 9)).flatmap(
+    lambda shape: st.lists(st.lists(sizes, min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0])
 )
+CALM = 200_000
+"""A usual minute."""
 quick = settings(max_examples=60, deadline=None)
 
 
@@ -140,35 +141,102 @@ def test_absolute_returns__rise_of_a_thousandth__is_counted_in_billionths() -> N
     assert returns_of(candles)[1] == round(math.log(1.001) * 1e9)
 
 
-@quick
-@given(venue_returns, st.integers(0, 6))
-def test_median_returns__against_a_direct_loop__are_equal(rows: list[list[int]], quorum: int) -> None:
-    expected = []
-    for minute in zip(*rows, strict=True):
-        here = [value for value in minute if value != MISSING]
-        enough = len(here) >= max(quorum, 1)
-        expected.append((statistics.median_low(here) + statistics.median_high(here)) // 2 if enough else MISSING)
-    assert median_returns(by_venue(rows), quorum).tolist() == expected
+def market(*rows: list[int], quorum: int = 1) -> MarketSeries:
+    return market_returns(by_venue(list(rows)), quorum)
+
+
+@settings(max_examples=400, deadline=None)
+@given(rows=venue_returns, quorum=st.integers(0, 6))
+def test_market_returns__against_a_direct_loop__are_equal(
+    slow_market: Callable[..., list[int | None]], rows: list[list[int]], quorum: int
+) -> None:
+    expected = slow_market([[None if size == MISSING else size for size in row] for row in rows], quorum)
+    assert market(*rows, quorum=quorum).returns.tolist() == [MISSING if size is None else size for size in expected]
 
 
 @quick
 @given(venue_returns, st.integers(0, 6), st.randoms(use_true_random=False))
-def test_median_returns__venues_in_another_order__are_the_same(
+def test_market_returns__venues_in_another_order__are_the_same(
     rows: list[list[int]], quorum: int, random: object
 ) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert median_returns(by_venue(shuffled), quorum).tolist() == median_returns(by_venue(rows), quorum).tolist()
+    assert market(*shuffled, quorum=quorum).returns.tolist() == market(*rows, quorum=quorum).returns.tolist()
+
+
+@quick
+@given(st.lists(sizes, min_size=1, max_size=30))
+def test_market_returns__one_venue_alone__are_its_own(row: list[int]) -> None:
+    assert market(row).returns.tolist() == row
 
 
 @pytest.mark.parametrize(("quorum", "expected"), [(1, 20), (2, 20), (3, MISSING)])
-def test_median_returns__two_of_three_venues_present__need_a_quorum_of_two(quorum: int, expected: int) -> None:
-    assert median_returns(by_venue([[10], [MISSING], [30]]), quorum).tolist() == [expected]
+def test_market_returns__two_of_three_venues_present__need_a_quorum_of_two(quorum: int, expected: int) -> None:
+    assert market([10], [MISSING], [30], quorum=quorum).returns.tolist() == [expected]
 
 
-def test_median_returns__one_venue_gone_wild__is_outvoted() -> None:
-    assert median_returns(by_venue([[10], [12], [9_999_999]]), 1).tolist() == [12]
+def test_market_returns__even_number_of_venues__is_the_middle_rounded_down() -> None:
+    assert market([1], [4], [3], [100]).returns.tolist() == [3]
 
 
-def test_median_returns__even_number_of_venues__is_the_middle_rounded_down() -> None:
-    assert median_returns(by_venue([[1], [4], [3], [100]]), 1).tolist() == [3]
+def test_market_returns__stuck_price__is_unknown_and_so_is_the_return_that_ends_it() -> None:
+    found = market([10, 0, 0, 90, 10], [20, 20, 20, 20, 20])
+    assert found.returns.tolist() == [15, 20, 20, 20, 15]
+    assert found.frozen.tolist() == [[False, True, True, True, False], [False] * 5]
+
+
+def test_market_returns__one_still_minute__is_a_return() -> None:
+    assert market([10, 0, 10], [20, 20, 20]).returns.tolist() == [15, 10, 15]
+
+
+def test_market_returns__every_price_still__is_a_still_market() -> None:
+    assert market([5, 0, 0, 0, 5], [7, 0, 0, 0, 7]).returns.tolist() == [6, 0, 0, 0, 6]
+
+
+def test_market_returns__stuck_within_a_still_market__is_judged_by_the_whole_run() -> None:
+    """The others rest in between, yet the price did not change from the first minute to the last."""
+    assert market([0, 0, 0, 8], [5, 0, 5, 5]).returns.tolist() == [5, 0, 5, 5]
+    assert market([0, 0, 0, 8], [5, 0, 5, 5]).frozen[0].tolist() == [True] * 4
+
+
+def test_market_returns__run_at_the_start__is_judged_by_what_is_seen_of_it() -> None:
+    assert market([0, 0, 90], [20, 20, 20]).returns.tolist() == [20, 20, 20]
+    assert market([0, 90, 10], [20, 20, 20]).returns.tolist() == [10, 55, 15]
+
+
+def test_market_returns__gap_after_a_stuck_price__ends_the_run() -> None:
+    assert market([0, 0, MISSING, 10], [20, 20, 20, 20]).frozen[0].tolist() == [True, True, False, False]
+
+
+def test_market_returns__two_of_three_stuck__are_below_a_quorum_of_two() -> None:
+    found = market([0, 0], [0, 0], [9, 9], quorum=2)
+    assert (found.returns.tolist(), found.venues.tolist()) == ([MISSING] * 2, [1, 1])
+
+
+def test_market_returns__one_venue_jumps__is_the_middle_of_the_others() -> None:
+    found = market([CALM], [CALM + 20], [50_000_000])
+    assert (found.returns.tolist(), found.outlying.tolist()) == ([CALM + 10], [[False], [False], [True]])
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        pytest.param([50_000_000, 50_000_000, CALM], MISSING, id="two liars of three"),
+        pytest.param([4_000_000, 3_500_000, 1_750_000], 3_500_000, id="borne out by all three"),
+        pytest.param([4_000_000, 3_500_000, 1_749_999], MISSING, id="one of three too slow"),
+        pytest.param([7_000_000, 2_000_000], MISSING, id="two disagree"),
+        pytest.param([5_000_000, 2_000_000], 3_500_000, id="two agree"),
+        pytest.param([4_000_000] * 3 + [CALM], 4_000_000, id="three of four"),
+        pytest.param([4_000_000] * 4 + [CALM] * 2, MISSING, id="four of six"),
+        pytest.param([4_000_000] * 5 + [CALM], 4_000_000, id="five of six"),
+        pytest.param([80_000_000], 80_000_000, id="one alone"),
+    ],
+)
+def test_market_returns__outsized_move__needs_more_than_two_thirds(moves: list[int], expected: int) -> None:
+    found = market(*([move] for move in moves))
+    assert found.returns.tolist() == [expected]
+    assert (found.disputed[0] != MISSING) == (expected == MISSING)
+
+
+def test_market_returns__disputed_move__is_told_with_its_size() -> None:
+    assert market([49_000_000, CALM], [48_000_000, CALM], [CALM, CALM]).disputed.tolist() == [48_000_000, MISSING]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,8 +10,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from app.errors import WindowIncomplete
 from app.features.returns import MISSING, absolute_returns, log_ratio
@@ -91,14 +88,12 @@ def slow_returns(candles: Candles) -> list[int | None]:
     return sizes
 
 
-def slow_median(sizes: tuple[int | None, ...]) -> int | None:
-    here = [size for size in sizes if size is not None]
-    return (statistics.median_low(here) + statistics.median_high(here)) // 2 if here else None
-
-
-def slow_observation(spec: VariationSpec, *venues: Candles) -> list[int]:
+def slow_observation(spec: VariationSpec, candles: Candles) -> list[int]:
     """The module's description, one number at a time."""
-    sizes = [slow_median(minute) for minute in zip(*(slow_returns(candles) for candles in venues), strict=True)]
+    return slow_inputs(spec, slow_returns(candles))
+
+
+def slow_inputs(spec: VariationSpec, sizes: Sequence[int | None]) -> list[int]:
     inputs = []
     for level, mean, deviation in zip(slow_levels(sizes), spec.mean.tolist(), spec.deviation.tolist(), strict=True):
         inputs.append(min(max((level - mean) / deviation, -spec.clip), spec.clip))
@@ -133,20 +128,32 @@ def test_observe__one_whole_venue__is_the_slow_loop(spec: VariationSpec, week: C
 
 
 def test_observe__three_venues_with_gaps__are_the_slow_loop(
-    spec: VariationSpec, make_candles: Callable[..., Candles], without: Without
+    spec: VariationSpec,
+    make_candles: Callable[..., Candles],
+    without: Without,
+    slow_market: Callable[..., list[int | None]],
 ) -> None:
     venues = {
         "binance": without(*range(30, 40), 500, 777, 9_000),
         "kraken": make_candles(CANDLES_NEEDED, seed=1, level=90_000.0),
         "okx": make_candles(CANDLES_NEEDED - 200, seed=2, level=110_000.0),
     }
-    assert list(seen(spec, **venues).values) == slow_observation(spec, *venues.values())
+    sizes = slow_market([slow_returns(candles) for candles in venues.values()], 1)
+    assert list(seen(spec, **venues).values) == slow_inputs(spec, sizes)
 
 
-def test_observe__names_its_window_venues_and_candles(spec: VariationSpec, week: Candles) -> None:
+def test_observe__names_its_window_and_candles(spec: VariationSpec, week: Candles) -> None:
     found = seen(spec, kraken=week, binance=week)
-    told = (found.feed, found.window_end_ms, found.venues, found.candles_sha256)
-    assert told == (FEED, END_MS, ("binance", "kraken"), candles_digest({"binance": week, "kraken": week}))
+    told = (found.feed, found.window_end_ms, found.candles_sha256)
+    assert told == (FEED, END_MS, candles_digest({"binance": week, "kraken": week}))
+
+
+@pytest.mark.parametrize(("model", "window", "used"), [(1, 1, 1), (1, 2, 2), (2, 1, 2)])
+def test_observe__quorum__is_the_larger_of_the_models_and_the_windows(
+    spec: VariationSpec, week: Candles, model: int, window: int, used: int
+) -> None:
+    candles = {"binance": week, "kraken": week}
+    assert observe(Window(FEED, END_MS, candles, window), replace(spec, quorum=model)).quorum == used
 
 
 def test_observe__every_input__lies_within_the_clip(spec: VariationSpec, week: Candles) -> None:
@@ -160,33 +167,6 @@ def test_observe__venues_in_another_order__is_the_same(
 ) -> None:
     venues = {name: make_candles(CANDLES_NEEDED, seed=seed) for seed, name in enumerate(("binance", "kraken", "okx"))}
     assert seen(spec, **venues) == seen(spec, **dict(reversed(venues.items())))
-
-
-@settings(max_examples=8, deadline=None)
-@given(factor=st.floats(1e-3, 1e3))
-def test_observe__a_venue_at_another_price_level__moves_an_input_by_one_at_most(factor: float) -> None:
-    rng = np.random.default_rng(9)
-    times = START_MS + MINUTE_MS * np.arange(-1, WINDOW_MINUTES, dtype=np.int64)
-    close = 100 * np.exp(np.cumsum(0.0005 * rng.normal(size=CANDLES_NEEDED)))
-    spec = VariationSpec(np.full(VARIATION_INPUTS, 630.0), np.full(VARIATION_INPUTS, 80.0), clip=3.0, input_scale=7)
-    here, there = (
-        seen(spec, binance=Candles(times, *[prices] * 4, np.ones(CANDLES_NEEDED))) for prices in (close, close * factor)
-    )
-    assert np.abs(np.subtract(here.values, there.values)).max() <= 1
-
-
-@settings(max_examples=8, deadline=None)
-@given(before=st.integers(1, 200), after=st.integers(0, 200), level=st.floats(1.0, 1e6))
-def test_observe__history_outside_the_window__does_not_matter(before: int, after: int, level: float) -> None:
-    rng = np.random.default_rng(9)
-    minutes = before + CANDLES_NEEDED + after
-    times = START_MS + MINUTE_MS * np.arange(-1 - before, CANDLES_NEEDED - 1 + after, dtype=np.int64)
-    close = np.full(minutes, level)
-    close[before : before + CANDLES_NEEDED] = 100 * np.exp(np.cumsum(0.0005 * rng.normal(size=CANDLES_NEEDED)))
-    longer = Candles(times, *[close] * 4, np.ones(minutes))
-    spec = VariationSpec(np.full(VARIATION_INPUTS, 630.0), np.full(VARIATION_INPUTS, 80.0), clip=3.0, input_scale=7)
-    inside = longer.between(START_MS - MINUTE_MS, END_MS)
-    assert seen(spec, binance=longer).values == seen(spec, binance=inside).values
 
 
 def test_observe__no_venue__is_refused(spec: VariationSpec) -> None:
@@ -211,16 +191,43 @@ def test_observe__last_minute_at_one_venue_only__is_enough_for_a_quorum_of_one(
     assert seen(spec, binance=week, kraken=without(1)).window_end_ms == END_MS
 
 
-def test_observe__last_minute_below_the_quorum__is_refused(
-    spec: VariationSpec, week: Candles, without: Without
+def closing(candles: Candles, *closes: float | None) -> Candles:
+    """The candles with other closes in their last minutes; None takes the candle away."""
+    rows = [list(row) for row in candles.rows()]
+    for row, close in zip(rows[-len(closes) :], closes, strict=True):
+        row[4] = math.nan if close is None else close
+    return Candles.from_rows([row for row in rows if not math.isnan(row[4])])
+
+
+@pytest.mark.parametrize(
+    ("venues", "words"),
+    [
+        ([(1.0, 1.0, 1.0)], "1 of 1 venues have its return; 2 must"),
+        ([(1.0, 1.0, 1.0), (1.0, 1.0, None)], "1 of 2 venues have its return; 2 must"),
+        (
+            [(1.0, 1.001, 1.002), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)],
+            "1 of 3 venues have its return, at 2 the price stands still; 2 must",
+        ),
+        (
+            [(1.0, 1.0, 1.05), (1.0, 1.0, 1.05), (1.0, 1.0, 1.001)],
+            "the venues dispute a move of 4.9%",
+        ),
+    ],
+    ids=["too few", "missing", "frozen", "disputed"],
+)
+def test_observe__last_minute_that_venues_do_not_tell__is_refused_with_the_reason(
+    spec: VariationSpec, week: Candles, venues: list[tuple[float | None, ...]], words: str
 ) -> None:
-    with pytest.raises(WindowIncomplete, match="the last minute"):
-        seen(replace(spec, quorum=2), binance=week, kraken=without(1))
+    candles = {f"venue{number}": closing(week, *closes) for number, closes in enumerate(venues)}
+    with pytest.raises(WindowIncomplete) as refused:
+        observe(Window(FEED, END_MS, candles, quorum=2), spec)
+    assert str(refused.value) == f"the last minute before 2025-09-15T12:00:00Z is missing: {words}"
 
 
-def test_observe__fewer_venues_than_the_quorum__is_refused(spec: VariationSpec, week: Candles) -> None:
-    with pytest.raises(WindowIncomplete):
-        seen(replace(spec, quorum=2), binance=week)
+def test_observe__window_without_a_quorum__says_how_much_is_disputed(spec: VariationSpec, week: Candles) -> None:
+    wild = Candles.from_rows([[*row[:4], row[4] * 1.05 ** (i % 2), row[5]] for i, row in enumerate(week.rows()[:-4])])
+    with pytest.raises(WindowIncomplete, match=r"10076 \(10076 disputed between venues\) of 10080 minutes"):
+        seen(spec, binance=week, kraken=wild)
 
 
 def test_observe__five_per_cent_of_the_returns_missing__is_accepted(spec: VariationSpec, without: Without) -> None:

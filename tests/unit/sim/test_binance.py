@@ -6,6 +6,7 @@ import pytest
 
 from app.clock import Clock, wall_ms
 from app.sim.binance import BinanceVenue, Refused, read_parameters
+from app.sim.exchange import Exchange
 from app.sim.market import SimulatedMarket
 from app.types import MINUTE_MS, parse_time
 
@@ -17,7 +18,7 @@ NEEDS = ("symbol", "interval")
 @pytest.fixture
 def venue() -> BinanceVenue:
     stopped = Clock(START + 30_000, wall_ms(), speed=1e-9)
-    return BinanceVenue(SimulatedMarket(1), stopped)
+    return BinanceVenue(Exchange("binance", SimulatedMarket(1), stopped))
 
 
 def ask(venue: BinanceVenue, **parameters: str) -> Any:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from app.sim.weights import WeightMeter
+import pytest
+
+from app.sim.coinbase import REQUESTS_PER_SECOND as COINBASE_PACE
+from app.sim.kraken import BURST
+from app.sim.kraken import REQUESTS_PER_SECOND as KRAKEN_PACE
+from app.sim.weights import DecayingCounter, WeightMeter
 from app.types import MINUTE_MS
 
 
@@ -34,3 +39,32 @@ def test_meter__next_minute__starts_again() -> None:
     usage = meter.charge("10.0.0.1", 5)
     assert not usage.exceeded
     assert usage.seconds_left == 60
+
+
+def test_counter__burst__is_admitted_up_to_the_most_and_recovers() -> None:
+    wall = Wall()
+    counter = DecayingCounter(15, 1, wall)
+    assert [counter.admits("10.0.0.1") for _ in range(17)] == [True] * 15 + [False] * 2
+    assert counter.admits("10.0.0.2")
+    wall.now_ms += 2_000
+    assert [counter.admits("10.0.0.1") for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("most", "per_second", "ccxt_pause_ms"),
+    [(COINBASE_PACE, COINBASE_PACE, 102), (BURST, KRAKEN_PACE, 1_000)],
+)
+def test_counter__pace_of_ccxts_own_limiter__is_always_admitted_and_a_faster_one_is_not(
+    most: int, per_second: int, ccxt_pause_ms: int
+) -> None:
+    def admitted(pause_ms: int) -> bool:
+        wall = Wall()
+        counter = DecayingCounter(most, per_second, wall)
+        steps = []
+        for _ in range(300):
+            steps.append(counter.admits("10.0.0.1"))
+            wall.now_ms += pause_ms
+        return all(steps)
+
+    assert admitted(ccxt_pause_ms)
+    assert not admitted(ccxt_pause_ms * 9 // 10)

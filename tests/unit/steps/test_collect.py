@@ -1,25 +1,25 @@
+"""The window of a feed from several venues: who is waited for, who is left out, and when there is no window."""
+
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from app.errors import VenueUnavailable
+from app.errors import Misconfigured, NoQuorum
 from app.features.variation import CANDLES_NEEDED
+from app.metrics import Metrics
 from app.steps.collect import Collector
 from app.steps.served import ServedFeed
 from app.store.database import Database
 from app.types import MINUTE_MS, Candles
 
-BTC = "BTC/USDT"
+Collect = Callable[..., Collector]
 Serve = Callable[..., ServedFeed]
 Venue = Any
-
-
-@pytest.fixture(autouse=True)
-def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.steps.collect._ASK_AGAIN_S", 0.005)
 
 
 @pytest.fixture
@@ -29,219 +29,139 @@ def market(make_candles: Callable[..., Candles], window_end_ms: int) -> Candles:
 
 
 @pytest.fixture
-def venue(make_venue: Callable[..., Venue], market: Candles) -> Venue:
-    return make_venue(market)
+def three(make_venue: Callable[..., Venue], market: Candles) -> list[Venue]:
+    return [make_venue(market, name=name, page_minutes=CANDLES_NEEDED) for name in ("binance", "coinbase", "kraken")]
 
 
-@pytest.fixture
-def start_ms(window_end_ms: int) -> int:
-    return window_end_ms - CANDLES_NEEDED * MINUTE_MS
+class Stuck:
+    """A venue that does not answer until it is let go."""
+
+    def __init__(self, venue: Venue) -> None:
+        self._venue = venue
+        self.go = threading.Event()
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._venue, name)
+
+    def pages(self, *arguments: Any) -> Iterator[Any]:
+        self.asked += 1
+        self.go.wait(10)
+        yield from self._venue.pages(*arguments)
 
 
-@pytest.fixture
-def collector(sqlite_database: Database) -> Collector:
-    return Collector(sqlite_database, late_candle_s=0)
-
-
-@pytest.fixture
-def patient_collector(sqlite_database: Database) -> Collector:
-    return Collector(sqlite_database, late_candle_s=20)
-
-
-@pytest.fixture
-def stored(sqlite_database: Database, market: Candles, window_end_ms: int) -> Callable[..., None]:
-    """Put the first window into the store, without some minutes counted back from its end: 1 is the last."""
-
-    def put(*without: int) -> None:
-        gone = {window_end_ms - minute * MINUTE_MS for minute in without}
-        rows = [row for row in market.between(0, window_end_ms).rows() if row[0] not in gone]
-        with sqlite_database.unit_of_work() as store:
-            store.candles.add("binance", BTC, Candles.from_rows(rows))
-
-    return put
-
-
-def count(database: Database) -> int:
-    with database.unit_of_work(write=False) as store:
-        return store.candles.count("binance", BTC, 0, 2**62)
-
-
-def test_window__nothing_stored__asks_for_the_whole_week(
-    collector: Collector, serve: Serve, venue: Venue, start_ms: int, window_end_ms: int
+def test_window__three_venues__has_the_candles_of_all_and_says_where_from(
+    collect_from: Collect, serve: Serve, three: list[Venue], sqlite_database: Database, window_end_ms: int
 ) -> None:
-    collector.window(serve(venue), window_end_ms)
-    assert venue.asked == [(start_ms, window_end_ms)]
+    found = collect_from(*three).window(serve(*three, quorum=2), window_end_ms)
+    assert {name: len(part) for name, part in found.window.candles.items()} == dict.fromkeys(
+        ("binance", "coinbase", "kraken"), CANDLES_NEEDED
+    )
+    assert found.window.quorum == 2
+    assert found.sources.markets == dict.fromkeys(("binance", "coinbase", "kraken"), "BTC/USDT")
+    assert found.sources.left_out == {}
+    with sqlite_database.unit_of_work(write=False) as store:
+        assert found.sources.as_of == store.candles.seq()
 
 
-def test_window__nothing_stored__holds_the_venues_candles(
-    collector: Collector, serve: Serve, venue: Venue, market: Candles, start_ms: int, window_end_ms: int
+def test_window__one_of_three_away__comes_from_the_others(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
-    window = collector.window(serve(venue), window_end_ms)
-    assert window.candles["binance"].digest() == market.between(start_ms, window_end_ms).digest()
-    assert len(window.candles["binance"]) == CANDLES_NEEDED
+    three[2].fails_at_page = 1
+    found = collect_from(*three).window(serve(*three, quorum=2), window_end_ms)
+    assert sorted(found.window.candles) == ["binance", "coinbase"]
+    assert "the exchange is down" in found.sources.left_out["kraken"]
 
 
-def test_window__a_minute_later__asks_for_that_minute_only(
-    collector: Collector, serve: Serve, venue: Venue, stored: Callable[..., None], window_end_ms: int
+def test_window__venue_that_went_away__stands_behind_the_minutes_that_it_had(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
-    stored()
-    collector.window(serve(venue), window_end_ms + MINUTE_MS)
-    assert venue.asked == [(window_end_ms, window_end_ms + MINUTE_MS)]
+    collector, served = collect_from(*three), serve(*three, quorum=2)
+    collector.window(served, window_end_ms)
+    three[2].fails_at_page = 1
+    found = collector.window(served, window_end_ms + MINUTE_MS)
+    assert len(found.window.candles["kraken"]) == CANDLES_NEEDED - 1
+    assert found.sources.left_out == {}
 
 
-def test_window__everything_stored__asks_for_nothing(
-    collector: Collector, serve: Serve, venue: Venue, stored: Callable[..., None], window_end_ms: int
+def test_window__two_of_three_away__is_no_quorum_with_what_each_lacks(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
-    stored()
-    collector.window(serve(venue), window_end_ms)
-    assert [end_ms - since_ms for since_ms, end_ms in venue.asked] == [0]
-
-
-def test_window__after_an_outage__asks_for_what_was_missed(
-    collector: Collector, serve: Serve, venue: Venue, stored: Callable[..., None], window_end_ms: int
-) -> None:
-    stored()
-    collector.window(serve(venue), window_end_ms + 90 * MINUTE_MS)
-    assert venue.asked == [(window_end_ms, window_end_ms + 90 * MINUTE_MS)]
-
-
-def test_window__store_older_than_the_window__asks_for_the_whole_week(
-    sqlite_database: Database,
-    collector: Collector,
-    serve: Serve,
-    venue: Venue,
-    make_candles: Callable[..., Candles],
-    start_ms: int,
-    window_end_ms: int,
-) -> None:
-    with sqlite_database.unit_of_work() as store:
-        store.candles.add("binance", BTC, make_candles(10, end_ms=start_ms - MINUTE_MS))
-    collector.window(serve(venue), window_end_ms)
-    assert venue.asked == [(start_ms, window_end_ms)]
-
-
-def test_window__first_load_breaks_off__keeps_the_pages_before(
-    sqlite_database: Database, collector: Collector, serve: Serve, venue: Venue, window_end_ms: int
-) -> None:
-    venue.fails_at_page = 3
-    with pytest.raises(VenueUnavailable):
-        collector.window(serve(venue), window_end_ms)
-    assert count(sqlite_database) == 2 * venue.page_minutes
-
-
-def test_window__after_a_first_load_that_broke_off__goes_on_from_there(
-    collector: Collector, serve: Serve, venue: Venue, start_ms: int, window_end_ms: int
-) -> None:
-    venue.fails_at_page = 3
-    with pytest.raises(VenueUnavailable):
-        collector.window(serve(venue), window_end_ms)
-    venue.fails_at_page = None
-    window = collector.window(serve(venue), window_end_ms + MINUTE_MS)
-    assert venue.asked[1:] == [(start_ms + 2 * venue.page_minutes * MINUTE_MS, window_end_ms + MINUTE_MS)]
-    assert len(window.candles["binance"]) == CANDLES_NEEDED
-
-
-def test_window__late_candle__is_waited_for(
-    patient_collector: Collector, serve: Serve, venue: Venue, stored: Callable[..., None], window_end_ms: int
-) -> None:
-    stored()
-    venue.hidden, venue.shows_hidden_at_question = {window_end_ms}, 3
-    window = patient_collector.window(serve(venue), window_end_ms + MINUTE_MS)
-    assert window.candles["binance"].open_time_ms[-1] == window_end_ms
-    assert len(venue.asked) == 3
-
-
-def test_window__candle_that_never_comes__is_left_out_after_the_time_limit(
-    collector: Collector, serve: Serve, venue: Venue, stored: Callable[..., None], window_end_ms: int
-) -> None:
-    stored()
-    venue.hidden = {window_end_ms}
-    window = collector.window(serve(venue), window_end_ms + MINUTE_MS)
-    assert window.candles["binance"].open_time_ms[-1] == window_end_ms - MINUTE_MS
-
-
-@pytest.mark.parametrize("minute", [2, 30, 59])
-def test_window__hole_in_the_last_hour__is_asked_for_again(
-    collector: Collector, serve: Serve, venue: Venue, stored: Callable[..., None], window_end_ms: int, minute: int
-) -> None:
-    stored(minute)
-    window = collector.window(serve(venue), window_end_ms + MINUTE_MS)
-    assert venue.asked == [(window_end_ms - minute * MINUTE_MS, window_end_ms + MINUTE_MS)]
-    assert len(window.candles["binance"]) == CANDLES_NEEDED
-
-
-def test_window__hole_older_than_an_hour__is_left(
-    collector: Collector, serve: Serve, venue: Venue, stored: Callable[..., None], window_end_ms: int
-) -> None:
-    stored(61)
-    window = collector.window(serve(venue), window_end_ms + MINUTE_MS)
-    assert venue.asked == [(window_end_ms, window_end_ms + MINUTE_MS)]
-    assert len(window.candles["binance"]) == CANDLES_NEEDED - 1
-
-
-def test_window__hole_that_never_fills__costs_an_hour_of_candles_at_most(
-    collector: Collector, serve: Serve, venue: Venue, stored: Callable[..., None], window_end_ms: int
-) -> None:
-    stored(1)
-    venue.hidden = {window_end_ms - MINUTE_MS}
-    for later in range(1, 71):
-        collector.window(serve(venue), window_end_ms + later * MINUTE_MS)
-    assert max(end_ms - since_ms for since_ms, end_ms in venue.asked) == 61 * MINUTE_MS
-    assert venue.asked[-1] == (window_end_ms + 69 * MINUTE_MS, window_end_ms + 70 * MINUTE_MS)
-
-
-def test_window__venue_lacks_the_first_hour__fetches_the_week_once(
-    collector: Collector, serve: Serve, venue: Venue, start_ms: int, window_end_ms: int
-) -> None:
-    venue.hidden = set(range(start_ms, start_ms + 60 * MINUTE_MS, MINUTE_MS))
-    collector.window(serve(venue), window_end_ms)
-    collector.window(serve(venue), window_end_ms + MINUTE_MS)
-    since_ms, _ = venue.asked[-1]
-    assert since_ms == window_end_ms
-
-
-def test_window__candle_changed_at_the_venue__stays_as_it_was_first(
-    collector: Collector,
-    serve: Serve,
-    venue: Venue,
-    stored: Callable[..., None],
-    make_candles: Callable[..., Candles],
-    market: Candles,
-    window_end_ms: int,
-) -> None:
-    stored(30)
-    venue.candles = make_candles(CANDLES_NEEDED, seed=9)
-    found = collector.window(serve(venue), window_end_ms).candles["binance"]
-    hole_ms = window_end_ms - 30 * MINUTE_MS
-    assert [row for row in found.rows() if row[0] != hole_ms] == [
-        row for row in market.between(0, window_end_ms).rows() if row[0] != hole_ms
-    ]
-
-
-def test_window__two_venues__has_the_candles_of_both(
-    collector: Collector, serve: Serve, make_venue: Callable[..., Venue], market: Candles, window_end_ms: int
-) -> None:
-    venues = (make_venue(market), make_venue(market, name="kraken"))
-    window = collector.window(serve(*venues), window_end_ms)
-    assert {name: len(candles) for name, candles in window.candles.items()} == {
-        "binance": CANDLES_NEEDED,
-        "kraken": CANDLES_NEEDED,
-    }
-
-
-def test_progress__is_told_after_each_page(
-    sqlite_database: Database, serve: Serve, venue: Venue, window_end_ms: int
-) -> None:
-    told: list[tuple[str, int, int]] = []
-    venue.page_minutes = 4_000
-    collector = Collector(sqlite_database, late_candle_s=0, progress=lambda *page: told.append(page))
-    collector.window(serve(venue), window_end_ms)
-    assert told == [("binance", done, CANDLES_NEEDED) for done in (4_000, 8_000, CANDLES_NEEDED)]
+    three[1].fails_at_page = 1
+    three[2].hidden = {window_end_ms - MINUTE_MS}
+    words = (
+        "1 of 3 venues has the minute to 2025-09-15T12:00:00Z, 2 must: coinbase: the exchange is down.*kraken: .*late"
+    )
+    with pytest.raises(NoQuorum, match=words):
+        collect_from(*three).window(serve(*three, quorum=2), window_end_ms)
 
 
 def test_window__venue_without_a_return__has_no_part_in_it(
-    collector: Collector, make_venue: Callable[..., Venue], venue: Venue, serve: Serve, window_end_ms: int
+    collect_from: Collect, make_venue: Callable[..., Venue], three: list[Venue], serve: Serve, window_end_ms: int
 ) -> None:
-    silent = make_venue(Candles.from_rows([]), name="kraken")
-    window = collector.window(serve(venue, silent), window_end_ms)
-    assert list(window.candles) == ["binance"]
+    silent = make_venue(Candles.from_rows([]), name="okx")
+    found = collect_from(three[0], silent).window(serve(three[0], silent), window_end_ms)
+    assert list(found.window.candles) == ["binance"]
+    assert set(found.sources.left_out) == {"okx"}
+
+
+def test_window__venue_that_does_not_list_the_symbol__is_named_with_what_to_do(
+    collect_from: Collect, three: list[Venue], serve: Serve, window_end_ms: int
+) -> None:
+    three[0].fails_at_page, three[0].error = 1, Misconfigured("binance does not list BTC/USDT: choose another")
+    with pytest.raises(NoQuorum, match="binance: binance does not list BTC/USDT: choose another"):
+        collect_from(three[0]).window(serve(three[0]), window_end_ms)
+
+
+def test_window__slow_venue__holds_the_others_up_once_for_a_moment_and_then_no_more(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
+) -> None:
+    slow = Stuck(three[2])
+    collector, served = collect_from(*three[:2], slow, straggler_s=0.3), serve(*three, quorum=2)
+    took = []
+    for minutes in range(3):
+        started = time.monotonic()
+        found = collector.window(served, window_end_ms + minutes * MINUTE_MS)
+        took.append(time.monotonic() - started)
+        assert "kraken" not in found.window.candles
+    slow.go.set()
+    assert "did not answer in time" in found.sources.left_out["kraken"]
+    assert took[0] >= 0.3
+    assert max(took[1:]) < 0.3
+
+
+def test_window__venue_that_loads_its_history__is_waited_for(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
+) -> None:
+    three[2].page_minutes = 100
+    found = collect_from(*three, straggler_s=0.0).window(serve(*three, quorum=2), window_end_ms)
+    assert len(found.window.candles["kraken"]) == CANDLES_NEEDED
+
+
+def test_window__venue_far_from_the_others__is_left_out_and_counted(
+    collect_from: Collect,
+    serve: Serve,
+    three: list[Venue],
+    make_candles: Callable[..., Candles],
+    window_end_ms: int,
+) -> None:
+    three[2].candles = make_candles(CANDLES_NEEDED, level=120_000.0)
+    metrics = Metrics()
+    found = collect_from(*three, metrics=metrics).window(serve(*three, quorum=2), window_end_ms)
+    assert sorted(found.window.candles) == ["binance", "coinbase"]
+    assert "kraken" in found.sources.left_out
+    labels = {"feed": "btc-usdt-4h", "venue": "kraken"}
+    assert metrics.registry.get_sample_value("veriregime_venue_left_out", labels) == 1
+
+
+def test_stop__whoever_waits_for_a_window_hears_at_once(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
+) -> None:
+    stuck = Stuck(three[0])
+    collector = collect_from(stuck)
+    threading.Timer(0.1, collector.stop).start()
+    started = time.monotonic()
+    with pytest.raises(NoQuorum, match="stopping"):
+        collector.window(serve(three[0]), window_end_ms)
+    assert time.monotonic() - started < 5
+    stuck.go.set()

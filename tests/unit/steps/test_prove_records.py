@@ -11,7 +11,7 @@ from app.errors import ProofRejected, ProofTimedOut, ProverDied, ProverOutOfMemo
 from app.features.variation import CANDLES_NEEDED
 from app.steps.prove import ProofStep, ProveOutcome, ProvingPolicy
 from app.store.database import Database
-from app.types import MINUTE_MS, Attempt, AttemptOutcome, Candles, Disagreement, Prediction, Proof
+from app.types import MINUTE_MS, Attempt, AttemptOutcome, Candles, Disagreement, Prediction, Proof, Sources
 
 Predict = Callable[..., Prediction]
 ScriptedPool = Any
@@ -154,7 +154,7 @@ def disagreeing(
     sqlite_database: Database,
 ) -> Prediction:
     """A window of a stored week, and of the minutes around it, whose circuit said something else."""
-    made = predict(venues=("binance",))
+    made = predict(sources=Sources({"binance": "BTC/USDT"}, {}, as_of=1))
     candles = make_candles(CANDLES_NEEDED + 10, end_ms=made.window_end_ms + 5 * MINUTE_MS)
     with sqlite_database.unit_of_work() as store:
         store.candles.add("binance", "BTC/USDT", candles)

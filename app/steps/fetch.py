@@ -1,0 +1,374 @@
+"""One venue's candles into the store, by a thread of its own: the venue → here → collect.py reads the window.
+
+What was asked and answered is kept in the store as covered, so that after a pause only what is missing is asked for, once.
+The minutes that came in live are looked at a second time within a few minutes: venues revise candles, and add late ones.
+A venue that fails rests, longer each time, or as long as it asks for; the store keeps that too, so that a restart does
+not ask a venue that has told us to wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.candles.venue import Page, Venue
+from app.clock import Clock, wall_ms
+from app.errors import Misconfigured, OracleError, StoreUnavailable, VenueUnavailable
+from app.metrics import Metrics
+from app.store.database import Database
+from app.types import MINUTE_MS, VenueRest, iso
+
+log = logging.getLogger(__name__)
+
+_ASK_AGAIN_S = (0.25, 0.25, 0.5, 1.0, 2.0)
+"""For a candle that is not there yet; the last one from then on. Seconds, shorter where the market runs faster."""
+_LONGEST_REST_S = 60
+_REST_MISCONFIGURED_S = 600
+_LOOK_AGAIN_MINUTES = 5
+_HOLES_MINUTES = 60
+_SETTLED_MS = 10 * MINUTE_MS
+"""A minute that is still empty after so long stays empty: nothing was traded, or the venue lost it."""
+_CLOCK_EVERY_MS = MINUTE_MS
+_SLOW_ANSWER_MS = 2_000
+"""The venue's time tells nothing when it took longer to arrive."""
+_STOPPING = "the service is stopping"
+
+Progress = Callable[[str, int, int], None]
+"""Called with (venue, minutes fetched, minutes in all) after each page of candles."""
+
+
+class VenueState(StrEnum):
+    """How a venue stands, for operators and metrics."""
+
+    UNKNOWN = "unknown"
+    """Not asked yet."""
+    LOADING = "loading"
+    """On its way through a stretch of history."""
+    FRESH = "fresh"
+    LATE = "late"
+    """It answers, but the newest closed minute is not there."""
+    RESTING = "resting"
+    """It failed, or asked us to slow down: it is asked again when its rest is over."""
+    OFF_TIME = "off-time"
+    """Its clock and this machine's are too far apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class VenueHealth:
+    """What is known of a venue now. ``reason`` is in words where it is not fresh; times are the wall's, in ms."""
+
+    state: VenueState
+    reason: str | None = None
+    rests_until_ms: int | None = None
+    skew_ms: int | None = None
+    """The venue's clock minus ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPolicy:
+    """``late_candle_s`` is how long a newest candle is waited for, ``max_skew_s`` what a venue's clock may be off."""
+
+    late_candle_s: float
+    max_skew_s: float
+
+
+@dataclass(slots=True)
+class _Want:
+    symbol: str
+    start_ms: int
+    end_ms: int
+    give_up: float
+    """On the monotonic clock, as `due`."""
+    due: float
+    answer: Future[bool]
+    tries: int = 0
+
+
+class Fetcher:
+    """Brings the store up to date with one venue, one request at a time. `start` it, and `stop` it when done."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        database: Database,
+        clock: Clock,
+        metrics: Metrics,
+        policy: FetchPolicy,
+        progress: Progress | None = None,
+    ) -> None:
+        self.name = venue.name
+        self._venue = venue
+        self._database = database
+        self._clock = clock
+        self._metrics = metrics
+        self._policy = policy
+        self._progress = progress
+        self._wants: list[_Want] = []
+        self._current: _Want | None = None
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._state = VenueState.UNKNOWN
+        self._reason: str | None = None
+        self._rest: VenueRest | None = None
+        self._skew_ms: int | None = None
+        self._clock_asked_ms = 0
+        self._live_from_ms: dict[str, int] = {}
+        self._loading: set[str] = set()
+        self._thread = threading.Thread(target=self._keep_going, name=f"venue-{venue.name}", daemon=True)
+
+    def start(self) -> None:
+        """Raises `StoreUnavailable`: how long the venue still rests is in the store."""
+        with self._database.unit_of_work(write=False) as store:
+            self._rest = store.venues.rest(self.name)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """A request under way is left to its time limit: nothing waits for it."""
+        with self._changed:
+            self._stopping = True
+            wants = [*self._wants, *([self._current] if self._current else [])]
+            self._wants = []
+            self._changed.notify()
+        for want in wants:
+            _answer(want, VenueUnavailable(_STOPPING))
+
+    def bring(self, symbol: str, start_ms: int, end_ms: int) -> Future[bool]:
+        """Fetch what the store lacks of ``[start_ms, end_ms)``; answers whether its last minute is there.
+
+        The answer may be an `OracleError`; a venue that rests or is off time answers at once with `VenueUnavailable`.
+        """
+        now = time.monotonic()
+        give_up = now + self._policy.late_candle_s / self._clock.haste
+        want = _Want(symbol, start_ms, end_ms, give_up, now, Future())
+        with self._changed:
+            if self._stopping:
+                _answer(want, VenueUnavailable(_STOPPING))
+            elif self._rests() and self._rest_ends() > give_up:
+                _answer(want, VenueUnavailable(self._resting_words()))
+            else:
+                self._wants.append(want)
+                self._changed.notify()
+        return want.answer
+
+    def loads_history(self, symbol: str) -> bool:
+        """Whether it is on its way through a long stretch: worth waiting for at the first start."""
+        return symbol in self._loading
+
+    @property
+    def health(self) -> VenueHealth:
+        if self._rest is not None:
+            return VenueHealth(VenueState.RESTING, self._rest.reason, self._rest.until_ms, self._skew_ms)
+        if self.off_time:
+            return VenueHealth(VenueState.OFF_TIME, self.off_time, None, self._skew_ms)
+        return VenueHealth(self._state, self._reason, None, self._skew_ms)
+
+    @property
+    def off_time(self) -> str | None:
+        """Why its candles cannot be trusted to be of the minutes that they say; none when they can."""
+        if self._skew_ms is None or abs(self._skew_ms) <= self._policy.max_skew_s * 1000:
+            return None
+        return f"its clock is {abs(self._skew_ms) / 1000:.1f} s {'ahead of' if self._skew_ms > 0 else 'behind'} ours"
+
+    def _keep_going(self) -> None:
+        while (want := self._next()) is not None:
+            try:
+                self._serve(want)
+                if not self._wants:  # nobody waits for the venue now
+                    self._compare_clocks()
+            except Exception as error:  # noqa: BLE001  whoever waits must hear of a bug as well
+                if not isinstance(error, OracleError):
+                    log.exception("%s: the fetcher met a bug and goes on", self.name)
+                elif want.answer.done():
+                    log.warning("%s: %s", self.name, error)
+                _answer(want, error)
+
+    def _next(self) -> _Want | None:
+        """The first want that is due, once it is; none at the end."""
+        with self._changed:
+            while not self._stopping:
+                if self._wants:
+                    want = min(self._wants, key=lambda one: one.due)
+                    wait_s = want.due - time.monotonic()
+                    if wait_s <= 0:
+                        self._wants.remove(want)
+                        self._current = want
+                        return want
+                    self._changed.wait(wait_s)
+                else:
+                    self._changed.wait()
+        return None
+
+    def _serve(self, want: _Want) -> None:
+        """One try. A candle that is not there yet, and a venue that rests shortly, are tried again while there is time."""
+        try:
+            if self._rests():
+                raise VenueUnavailable(self._resting_words())
+            fresh = self._refresh(want)
+        except VenueUnavailable as error:
+            if not self._rests():
+                self._take_rest(error, vars(error).get("retry_after_s"))
+            self._again(want, self._rest_ends(), error)
+            return
+        except StoreUnavailable:  # not the venue's fault
+            raise
+        except Misconfigured as error:
+            self._take_rest(error, _REST_MISCONFIGURED_S)
+            raise
+        self._wake_from_rest()
+        self._state, self._reason = (
+            (VenueState.FRESH, None)
+            if fresh
+            else (VenueState.LATE, f"the minute to {iso(want.end_ms)} is not there yet")
+        )
+        if fresh:
+            self._finish(want, fresh=True)
+        else:
+            pause_s = _ASK_AGAIN_S[min(want.tries, len(_ASK_AGAIN_S) - 1)] / self._clock.haste
+            self._again(want, time.monotonic() + pause_s, None)
+
+    def _finish(self, want: _Want, *, fresh: bool) -> None:
+        self._metrics.venue_answers.labels(self.name, "fresh" if fresh else "late").inc()
+        self._metrics.venue_up.labels(self.name).set(fresh)
+        _answer(want, fresh)
+
+    def _again(self, want: _Want, due: float, error: VenueUnavailable | None) -> None:
+        """Put the want back until ``due``, or answer it when that is too late for whoever waits."""
+        if due <= want.give_up:
+            want.due, want.tries = due, want.tries + 1
+            with self._changed:
+                if not self._stopping:
+                    self._wants.append(want)
+                    return
+            error = VenueUnavailable(_STOPPING)
+        if error is None:
+            self._finish(want, fresh=False)
+        else:
+            _answer(want, error)
+
+    def _refresh(self, want: _Want) -> bool:
+        """Ask for what is not covered; whether the last minute is there afterwards."""
+        try:
+            for start_ms, end_ms in self._missing(want):
+                asked_ms = start_ms
+                for page in self._venue.pages(want.symbol, start_ms, end_ms):
+                    asked_ms = self._keep(want.symbol, asked_ms, start_ms, page)
+                    if want.end_ms - asked_ms > _HOLES_MINUTES * MINUTE_MS:
+                        self._loading.add(want.symbol)
+                        self._state, self._reason = VenueState.LOADING, f"its history is there up to {iso(asked_ms)}"
+                    if self._stopping:
+                        raise VenueUnavailable(_STOPPING)
+        finally:
+            self._loading.discard(want.symbol)
+        with self._database.unit_of_work(write=False) as store:
+            covered = store.candles.covered(self.name, want.symbol)
+        return covered is not None and covered[1] >= want.end_ms
+
+    def _missing(self, want: _Want) -> list[tuple[int, int]]:
+        """The stretches to ask for: newest last. What is asked for again is only the newest minutes that came in live."""
+        symbol, start_ms, end_ms = want.symbol, want.start_ms, want.end_ms
+        with self._database.unit_of_work(write=False) as store:
+            covered = store.candles.covered(self.name, symbol)
+            if covered is None or covered[1] < start_ms:
+                self._live_from_ms[symbol] = end_ms
+                return [(start_ms, end_ms)]
+            older = [(start_ms, covered[0])] if covered[0] > start_ms else []
+            live_from_ms = self._live_from_ms.setdefault(symbol, end_ms)
+            if end_ms - covered[1] > _LOOK_AGAIN_MINUTES * MINUTE_MS:
+                live_from_ms = self._live_from_ms[symbol] = end_ms
+            since_ms = covered[1]
+            if want.tries == 0 and end_ms // MINUTE_MS % _LOOK_AGAIN_MINUTES == 0:
+                again_ms = since_ms - _LOOK_AGAIN_MINUTES * MINUTE_MS
+                holes = store.candles.gaps(self.name, symbol, end_ms - _HOLES_MINUTES * MINUTE_MS, end_ms)
+                late_ms = min((first_ms for first_ms, _ in holes if first_ms >= live_from_ms), default=again_ms)
+                since_ms = min(since_ms, max(live_from_ms, min(again_ms, late_ms)))
+        return older + ([(since_ms, end_ms)] if since_ms < end_ms else [])
+
+    def _keep(self, symbol: str, asked_ms: int, start_ms: int, page: Page) -> int:
+        """Store a page and what it covers; gives where the next one begins."""
+        reached_ms = start_ms + page.done * MINUTE_MS
+        covers_ms = reached_ms
+        if reached_ms > self._clock.now_ms() - _SETTLED_MS:
+            last = int(page.candles.open_time_ms[-1]) + MINUTE_MS if len(page.candles) else asked_ms
+            covers_ms = self._closed_there(last)
+        with self._database.unit_of_work() as store:
+            added = store.candles.add(self.name, symbol, page.candles.between(asked_ms, covers_ms))
+            store.candles.cover(self.name, symbol, asked_ms, covers_ms)
+        if added.revised:
+            self._metrics.candle_revisions.labels(self.name).inc(added.revised)
+            log.warning("%s revised %d candle(s) of %s", self.name, added.revised, symbol)
+        self._metrics.candles.labels(self.name).inc(added.new)
+        if self._progress:
+            self._progress(self.name, page.done, page.total)
+        return reached_ms
+
+    def _closed_there(self, end_ms: int) -> int:
+        """``end_ms``, or the end of the venue's own last closed minute where its clock is behind ours."""
+        if self._skew_ms is None or self._skew_ms >= 0:
+            return end_ms
+        return min(end_ms, (self._clock.now_ms() + self._skew_ms) // MINUTE_MS * MINUTE_MS)
+
+    def _compare_clocks(self) -> None:
+        """Now and then, when nobody waits for it; a venue that does not say its time is believed."""
+        if self._clock.now_ms() - self._clock_asked_ms < _CLOCK_EVERY_MS:
+            return
+        asked_ms, asked_wall_ms = self._clock.now_ms(), wall_ms()
+        self._clock_asked_ms = asked_ms // MINUTE_MS * MINUTE_MS
+        try:
+            told_ms = self._venue.time_ms()
+        except VenueUnavailable as error:
+            log.info("%s: %s", self.name, error)
+            return
+        if wall_ms() - asked_wall_ms > _SLOW_ANSWER_MS:
+            return
+        before = self.off_time
+        self._skew_ms = told_ms - (asked_ms + self._clock.now_ms()) // 2
+        self._metrics.venue_skew.labels(self.name).set(self._skew_ms / 1000)
+        if self.off_time and not before:
+            log.error("%s: %s: it is left out until they agree", self.name, self.off_time)
+
+    def _rests(self) -> bool:
+        return self._rest is not None and wall_ms() < self._rest.until_ms
+
+    def _rest_ends(self) -> float:
+        """On the monotonic clock."""
+        until_ms = self._rest.until_ms if self._rest else 0
+        return time.monotonic() + max(0, until_ms - wall_ms()) / 1000
+
+    def _resting_words(self) -> str:
+        assert self._rest is not None  # noqa: S101  only asked while it rests
+        return f"{self._rest.reason}; asked again in {max(1, (self._rest.until_ms - wall_ms()) // 1000)} s"
+
+    def _take_rest(self, error: OracleError, asked_s: int | None) -> None:
+        failures = self._rest.failures + 1 if self._rest else 1
+        rest_s = max(min(2 ** (failures - 1), _LONGEST_REST_S), asked_s or 0)
+        since_ms = self._rest.since_ms if self._rest else wall_ms()
+        self._rest = VenueRest(self.name, failures, wall_ms() + 1000 * rest_s, str(error), since_ms)
+        self._metrics.venue_answers.labels(self.name, "limited" if asked_s else "failed").inc()
+        self._metrics.venue_up.labels(self.name).set(0)
+        if failures == 1 or rest_s >= _LONGEST_REST_S:
+            log.warning("%s: %s; it rests for %d s", self.name, error, rest_s)
+        with self._database.unit_of_work() as store:
+            store.venues.set_rest(self._rest)
+
+    def _wake_from_rest(self) -> None:
+        if self._rest is None:
+            return
+        log.info("%s answers again after %d failure(s)", self.name, self._rest.failures)
+        self._rest = None
+        with self._database.unit_of_work() as store:
+            store.venues.clear(self.name)
+
+
+def _answer(want: _Want, answer: bool | Exception) -> None:
+    """To whoever waits; the first answer counts: `stop` gives one while a request is under way."""
+    with suppress(InvalidStateError):
+        if isinstance(answer, Exception):
+            want.answer.set_exception(answer)
+        else:
+            want.answer.set_result(answer)
