@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 SIMULATED_VENUES = ("binance", "coinbase", "kraken")
 _RESERVED_ROUNDS = 256
+_CLIENTS = 3
+"""The service and two attesters share this machine's address, by which venues count requests."""
 _CHAIN_CLOCK_S = 0.2
 _OF_THE_DEMO = {
     "feed_venues": {},
@@ -230,6 +232,7 @@ def running_market(options: MarketOptions) -> Iterator[tuple[str, Clock]]:
     clock = Clock(market_start_ms=at_ms, wall_start_ms=wall_start_ms, speed=options.speed)
     command = [sys.executable, "-m", "app.sim", "--follow-stdin", "--seed", str(options.seed)]
     command += ["--at", str(at_ms), "--wall-start-ms", str(wall_start_ms), "--speed", str(options.speed)]
+    command += ["--clients", str(_CLIENTS)]
     if options.candles is not None:
         command += ["--candles", str(options.candles)]
     for fault in options.faults:

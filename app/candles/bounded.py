@@ -19,6 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ProtocolError
 
 _CHUNK_BYTES = 65_536
 
@@ -51,12 +52,21 @@ class BoundedSession(requests.Session):
         self.said, self.status = {}, 0
         began = _deadline.set(time.monotonic() + options["timeout"])
         try:
-            response = super().send(request, **options | {"stream": True, "allow_redirects": False})
+            response = self._ask(request, options | {"stream": True, "allow_redirects": False})
             self.said, self.status, self.said_at = response.headers, response.status_code, time.monotonic()
             self._read(response)
         finally:
             _deadline.reset(began)
         return response
+
+    def _ask(self, request: requests.PreparedRequest, options: dict[str, Any]) -> requests.Response:
+        try:
+            return super().send(request, **options)
+        except requests.ConnectionError as error:
+            if not _hung_up(error):
+                raise
+            # A connection that was kept from the last request, and that the server closed at this very moment.
+            return super().send(request, **options)
 
     def _read(self, response: requests.Response) -> None:
         body = bytearray()
@@ -126,6 +136,13 @@ class _Pool(HTTPConnectionPool):
 
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
+
+
+def _hung_up(error: requests.ConnectionError) -> bool:
+    """Whether the server closed the connection in place of an answer."""
+    cause = error.args[0] if error.args else None
+    inner = cause.args[1] if isinstance(cause, ProtocolError) and len(cause.args) > 1 else None
+    return isinstance(inner, ConnectionError)
 
 
 def _left_s() -> float:

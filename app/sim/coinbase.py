@@ -208,7 +208,7 @@ def candle_objects(candles: Candles, price_decimals: int) -> list[dict[str, str]
             "close": decimal_text(close, price_decimals),
             "volume": decimal_text(volume),
         }
-        for time, opening, high, low, close, volume in ((int(row[0]), *row[1:]) for row in candles.rows())
+        for time, opening, high, low, close, volume in ((int(row[0]), *row[1:]) for row in reversed(candles.rows()))
     ]
 
 

@@ -22,7 +22,7 @@ from app.steps.disagreement import keep_for_study
 from app.steps.served import ServedFeed
 from app.store.database import Database
 from app.store.repository import Store
-from app.types import Attempt, AttemptOutcome, Proof, ProofJob, iso
+from app.types import Attempt, AttemptOutcome, ModelId, Prediction, PredictionId, Proof, ProofJob, iso
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,9 @@ class ProofStep:
         metrics: Metrics,
         policy: ProvingPolicy,
         backlog: Backlog,
+        due: Callable[[Prediction], bool] = lambda _: True,
     ) -> None:
+        """``due`` says whether a forecast would go on chain: only there a joint proof saves anything but time."""
         self._feeds = feeds
         self._database = database
         self._prover = prover
@@ -81,6 +83,7 @@ class ProofStep:
         self._metrics = metrics
         self._policy = policy
         self._backlog = backlog
+        self._due = due
         self._models = Counter(served.model.model_id for served in feeds.values())
         self._shed_next = 0.0
         self._shedding = threading.Lock()
@@ -115,35 +118,45 @@ class ProofStep:
 
     def _lease(self) -> list[ProofJob] | ProveOutcome:
         policy, now_ms, mine = self._policy, wall_ms(), list(self._feeds)
-        for model, feeds in self._models.items():
-            least, most = self._together(model)
-            if not 2 <= least <= min(feeds, most):
-                continue
-            with self._database.unit_of_work() as store:
-                gathering = store.jobs.gathering(model, mine)
-                if gathering and gathering[0] < min(feeds, most) and now_ms - gathering[1] < _GATHER_MS:
-                    return ProveOutcome.GATHERING
-                jobs = store.jobs.lease_together(
-                    policy.owner, now_ms, policy.lease_ms, model, mine, least=least, most=most
-                )
+        for model in self._models:
+            jobs = self._lease_together(model, now_ms)
             if jobs:
                 return jobs
         with self._database.unit_of_work() as store:
             job = store.jobs.lease(policy.owner, now_ms, policy.lease_ms, policy.max_attempts, list(self._models), mine)
         return ProveOutcome.IDLE if job is None else [job]
 
-    def _together(self, model: str) -> tuple[int, int]:
-        """From how many windows on a joint proof wins, and how many it takes; (0, 0) where there is none."""
+    def _lease_together(self, model: ModelId, now_ms: int) -> list[ProofJob] | ProveOutcome | None:
+        """The newest minute's windows of a model where one proof of them all wins; the last of them are waited for."""
+        policy, mine = self._policy, list(self._feeds)
         keys = next(served.batch_keys for served in self._feeds.values() if served.model.model_id == model)
-        if keys is None or self._policy.batching == "off":
-            return 0, 0
+        if keys is None or policy.batching == "off":
+            return None
         most = keys.circuit.windows
-        saves = self._policy.saves_gas and self._backlog.joint_keeps_up(self._prover.slots)
-        if self._policy.batching == "always" or saves:
-            return 2, most
+        expected = min(self._models[model], most)
+        with self._database.unit_of_work() as store:
+            waiting, since_ms = store.jobs.gathering(model, mine) or ([], now_ms)
+            missing = 0 if now_ms - since_ms >= _GATHER_MS else max(0, expected - len(waiting))
+            least = self._least(store, waiting, missing)
+            if not waiting or not 2 <= least <= expected:
+                return None
+            if missing:
+                return ProveOutcome.GATHERING
+            return store.jobs.lease_together(
+                policy.owner, now_ms, policy.lease_ms, model, mine, least=least, most=most
+            )
+
+    def _least(self, store: Store, waiting: list[PredictionId], missing: int) -> int:
+        """From how many windows on a joint proof wins: by the gas of those that go on chain, or by its time."""
+        if self._policy.batching == "always":
+            return 2
+        if self._policy.saves_gas and self._backlog.joint_keeps_up(self._prover.slots):
+            predictions = (store.predictions.get(one) for one in waiting)
+            if sum(self._due(one) for one in predictions if one) + missing >= 2:
+                return 2
         single, joint = self._backlog.seconds(joint=False), self._backlog.seconds(joint=True)
         ratio = joint / single if single and joint else _JOINT_AGAINST_SINGLE
-        return max(2, math.ceil(ratio * max(1, self._prover.slots))), most
+        return max(2, math.ceil(ratio * max(1, self._prover.slots)))
 
     def _prove(self, jobs: list[ProofJob]) -> Proof:
         served = self._served(jobs[0])

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Collection
 
+from app.chain.rounds import Round
 from app.chain.sender import Fees, Sender
 from app.clock import Clock, wall_ms
 from app.errors import BalanceTooLow, ChainError, FeesTooHigh, Misconfigured, SimulationReverted, StoreUnavailable
@@ -54,6 +55,13 @@ class SubmitStep:
         self._settlement = Settlement(database, clock, metrics, policy)
         self._decided: dict[PredictionId, float] = {}
         """Until when (monotonic) there is nothing new to decide about a prediction."""
+        self._newest: dict[str, Round | None] = {}
+        """The newest round of each feed, as far as was seen."""
+
+    def expects(self, prediction: Prediction) -> bool:
+        """Whether a forecast will be due on chain, by the newest round that was seen; yes where none was looked for."""
+        seen = self._newest.get(prediction.feed)
+        return self._policy.due(prediction, seen) is not None
 
     def next(self) -> SubmitOutcome:
         """One step on chain: settle what is on its way, else publish the newest signed forecast that is due."""
@@ -113,7 +121,7 @@ class SubmitStep:
     def _decide(self, target: OracleTarget, prediction: Prediction, update: Update) -> tuple[SubmitOutcome, str]:
         """The ladder: on chain already, not ours to send, not due, refused in a rehearsal, too dear, not paid for."""
         name = f"{prediction.feed} at {iso(prediction.window_end_ms)}"
-        newest = target.rounds.newest(prediction.feed)
+        newest = self._newest_round(target, prediction.feed)
         if newest is not None and newest.window_end_ms >= prediction.window_end_ms:
             return self._already_there(target, prediction, newest.window_end_ms)
         sender = target.sender
@@ -161,8 +169,12 @@ class SubmitStep:
 
     def _due(self, target: OracleTarget, update: Update) -> str | None:
         """Why an update is due: one of its forecasts is."""
-        reasons = (self._policy.due(one, target.rounds.newest(one.feed)) for one in update.carried)
+        reasons = (self._policy.due(one, self._newest_round(target, one.feed)) for one in update.carried)
         return next((reason for reason in reasons if reason), None)
+
+    def _newest_round(self, target: OracleTarget, feed: str) -> Round | None:
+        self._newest[feed] = found = target.rounds.newest(feed)
+        return found
 
     def _send(self, target: OracleTarget, sender: Sender, update: Update, fees: Fees) -> SubmitOutcome:
         with self._database.unit_of_work(write=False) as store:
@@ -172,6 +184,8 @@ class SubmitStep:
         with self._database.unit_of_work() as store:  # before it is sent: a crash from here on cannot lose it
             if not store.submissions.record([one.id for one in update.carried], signed, wall_ms()):
                 return SubmitOutcome.TAKEN
+        for one in update.carried:  # what the chain says once it is there
+            self._newest[one.feed] = Round(0, one.window_end_ms, one.regime, one.vol_annualised)
         sender.send(signed.raw)
         return SubmitOutcome.SENT
 

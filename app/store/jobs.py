@@ -68,13 +68,13 @@ class ProofJobs:
         rows = self._connection.execute(group.limit(most).with_for_update(skip_locked=True)).all()
         return [self._take(row, owner, now_ms, lease_ms) for row in rows] if len(rows) >= least else []
 
-    def gathering(self, model: str, feeds: Sequence[str] | None = None) -> tuple[int, int] | None:
-        """How many first attempts of the model's newest waiting window there are, and since when (wall clock)."""
+    def gathering(self, model: str, feeds: Sequence[str] | None = None) -> tuple[list[PredictionId], int] | None:
+        """The first attempts of the model's newest waiting window, and since when the first waits (wall clock)."""
         fresh = self._waiting(0, [model], feeds).where(proof_jobs.c.attempts == 0).subquery()
         newest = sa.select(sa.func.max(fresh.c.window_end_ms)).scalar_subquery()
-        query = sa.select(sa.func.count(), sa.func.min(fresh.c.queued_at_ms)).where(fresh.c.window_end_ms == newest)
-        count, since_ms = self._connection.execute(query).one()
-        return (count, since_ms) if count else None
+        query = sa.select(fresh.c.prediction_id, fresh.c.queued_at_ms).where(fresh.c.window_end_ms == newest)
+        rows = self._connection.execute(query).all()
+        return ([row.prediction_id for row in rows], min(row.queued_at_ms for row in rows)) if rows else None
 
     def shed(
         self,

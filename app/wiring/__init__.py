@@ -122,6 +122,7 @@ def application(
         feeds = {name: served_feed(settings, parse_feed(name), chosen, pool) for name in settings.feeds}
         onchain = chain(feeds) if chain else Onchain(oracle_target(settings, feeds), settings.attesters)
         target = onchain.target
+        submissions = SubmitStep(feeds, database, clock, metrics, target, publishing_policy(settings))
         pipeline = Pipeline(
             feeds=feeds,
             database=database,
@@ -134,6 +135,7 @@ def application(
                 metrics,
                 proving_policy(settings, target, prover.patience_s),
                 Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
+                due=submissions.expects,
             ),
             attestations=AttestStep(
                 feeds,
@@ -144,7 +146,7 @@ def application(
                 open_attesters(settings, onchain.attesters, database),
                 time_limit_s=settings.attest_timeout_s,
             ),
-            submissions=SubmitStep(feeds, database, clock, metrics, target, publishing_policy(settings)),
+            submissions=submissions,
             clock=clock,
             metrics=metrics,
         )

@@ -1,4 +1,4 @@
-"""Six venues over HTTP: the simulated market's three, and canned servers that speak as Bitstamp, OKX and Bitfinex do."""
+"""Six venues over HTTP: the simulated market's three, and canned servers that speak as the others do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from app.candles.recording import record
 from app.candles.venue import Page, Venue
 from app.clock import wall_ms
 from app.errors import Misconfigured, VenueUnavailable
@@ -123,6 +125,7 @@ class Player:
 def serving(protocol: Callable[[str, Query], Any]) -> Iterator[Player]:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
@@ -206,7 +209,7 @@ def test_pages__of_a_long_stretch__are_the_venues_traded_minutes_up_to_the_runni
     assert pages[-1].done == pages[-1].total == minutes
     lists = [path for path in player.asked if any(part in path for part in ("markets", "instruments", "conf"))]
     assert len(lists) == 1
-    assert len(player.asked) == 1 + len(pages) == 1 + {"bitstamp": 3, "okx": 7, "bitfinex": 3}[name]
+    assert len(player.asked) == 1 + len(pages) == 1 + {"bitstamp": 3, "okx": 8, "bitfinex": 3}[name]
 
 
 def test_pages__symbol_that_is_no_spot_market__is_not_listed(name: str, player: Player) -> None:
@@ -298,7 +301,7 @@ def not_http(handler: http.server.BaseHTTPRequestHandler) -> None:
         lambda handler: send(handler, 200, b"", Content_Encoding="gzip"),
         lambda handler: send(handler, 200, b"plain", Content_Encoding="gzip"),
         lambda handler: send(handler, 200, b"null"),
-        lambda handler: send(handler, 200, b"[]" if "candles" not in handler.path else b"{}"),
+        lambda handler: send(handler, 200, b"{}" if "1m" in handler.path or "ohlc" in handler.path else b"[]"),
         huge,
         half,
         not_http,
@@ -364,6 +367,15 @@ def test_binance__candles_that_are_none__never_reach_the_store(market: str, body
             list(venue.pages("BTC/USDT", CLOSED - 10 * MINUTE_MS, CLOSED))
 
 
+def test_recording__of_the_last_minutes__is_made_from_any_of_them(name: str, player: Player, tmp_path: Path) -> None:
+    start_ms = (NOW_MINUTE - 400) * MINUTE_MS
+    with opened(name, player.url) as venue:
+        made = record(tmp_path / "btc.parquet", venue, PROTOCOLS[name][1], start_ms, None)
+    expected = [minute * MINUTE_MS for minute in range(NOW_MINUTE - 400, NOW_MINUTE) if minute not in EMPTY]
+    assert made.candles.open_time_ms.tolist()[: len(expected)] == expected
+    assert "2 gaps, 3 minutes missing" in made.summary()
+
+
 @pytest.fixture(scope="module")
 def market() -> Iterator[str]:
     """The simulated market; its clock stands still."""
@@ -400,3 +412,12 @@ def test_simulated_venue__symbol_that_it_does_not_list__is_named(market: str, ve
         pytest.raises(Misconfigured, match=f"{venue_name} does not list DOGE/USDT"),
     ):
         next(venue.pages("DOGE/USDT", 0, CLOSED))
+
+
+def test_recording__from_kraken__says_that_only_its_last_hours_are_to_be_had(market: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    with opened("kraken", f"{market}/kraken") as venue:
+        made = record(tmp_path / "btc.parquet", venue, "BTC/USD", CLOSED - 1_000 * MINUTE_MS, None, say=said.append)
+    assert said == ["kraken shows no more than its last 12 hours: nothing before 2026-03-01T21:30:00Z is to be had"]
+    assert len(made.candles) == 719
+    assert "kraken has nothing from 2026-03-01T16:50:00Z to 2026-03-01T21:31:00Z" in made.summary()

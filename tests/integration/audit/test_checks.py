@@ -12,6 +12,8 @@ import pytest
 from app.audit.bundle import Bundle, parse_bundle
 from app.audit.checks import Auditor, Verdict
 from app.errors import BundleMalformed
+from app.features.variation import candles_digest
+from app.types import Candles
 from app.wiring import Application
 
 Change = Callable[[dict[str, Any]], None]
@@ -35,6 +37,8 @@ def test_bundle__as_it_was_made__holds(audit: Callable[[dict[str, Any]], Verdict
     assert verdict.holds, verdict.reason
     assert verdict.checks[-1] == "sha256"
     assert list(verdict.signers) == [one["signer"] for one in document["attested"]["signatures"]]
+    assert (list(verdict.venues), verdict.quorum) == (sorted(document["candles"]), document["quorum"])
+    assert len(verdict.venues) == 3
 
 
 def test_bundle__nobody_signed__holds_and_says_so(bundle: Bundle, app: Application) -> None:
@@ -60,6 +64,18 @@ def test_signed_by__somebody_who_did_not__is_named(bundle: Bundle, app: Applicat
     assert verdict.reason == f"{stranger} has not signed it"
 
 
+def test_quorum__below_the_models__is_named(
+    app: Application, document: dict[str, Any], bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = next(model for model in app.models.values() if model.model_id == bundle.model_id)
+    monkeypatch.setitem(model.manifest["observation"], "quorum", bundle.quorum + 1)
+    verdict = app.auditor.verify(bundle)
+    assert verdict.failed == "observation"
+    assert (
+        verdict.reason == f"the model asks for a quorum of {bundle.quorum + 1}, the bundle for one of {bundle.quorum}"
+    )
+
+
 def _flip_hex(text: str, place: int) -> str:
     place %= len(text)
     return text[:place] + ("0" if text[place] != "0" else "1") + text[place + 1 :]
@@ -77,7 +93,33 @@ def _drop_candle(document: dict[str, Any]) -> None:
 
 
 def _rename_venue(document: dict[str, Any]) -> None:
-    document["candles"]["kraken"] = document["candles"].pop("binance")
+    for part in ("candles", "markets"):
+        document[part]["okx"] = document[part].pop("binance")
+
+
+def _market(venue: str, symbol: str) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        document["markets"][venue] = symbol
+
+    return change
+
+
+def _without_venue(document: dict[str, Any]) -> None:
+    for part in ("candles", "markets"):
+        del document[part]["kraken"]
+    document["candles_sha256"] = _digest(document)
+
+
+def _one_candle_other(document: dict[str, Any]) -> None:
+    """A close of one venue, by so much that another return is the median, with the digest that goes with it."""
+    row = document["candles"]["binance"][-2]
+    row[4] *= 1.002
+    row[2] = max(row[2], row[4])
+    document["candles_sha256"] = _digest(document)
+
+
+def _digest(document: dict[str, Any]) -> str:
+    return candles_digest({venue: Candles.from_rows(rows) for venue, rows in document["candles"].items()})
 
 
 def _add(field: str, index: int, step: float) -> Change:
@@ -136,11 +178,25 @@ def _other_regime(document: dict[str, Any]) -> None:
     document["regime"] = "low" if document["regime"] == "high" else "high"
 
 
+def _other_feed(document: dict[str, Any]) -> None:
+    document["feed"] = "eth-usdt-4h"
+    document["markets"] = dict.fromkeys(document["markets"], "ETH/USDT")
+
+
 def _both_feeds(document: dict[str, Any]) -> None:
-    document["feed"] = document["attested"]["windows"][0][0] = "eth-usdt-4h"
+    _other_feed(document)
+    document["attested"]["windows"][0][0] = document["feed"]
 
 
 CHANGES: list[tuple[str, Change, str]] = [
+    ("a venue's market, to another dollar", _market("kraken", "BTC/USDC"), "sha256"),
+    ("a venue's market, to euro", _market("kraken", "BTC/EUR"), "markets"),
+    ("a venue's market, to another coin", _market("binance", "ETH/USDT"), "markets"),
+    ("a market without candles", _market("okx", "BTC/USDT"), "markets"),
+    ("a close, with its digest", _one_candle_other, "observation"),
+    ("a venue left out, with the digest", _without_venue, "observation"),
+    ("the quorum, to more than there are venues", _put("quorum", 16), "observation"),
+    ("the quorum, to one", _put("quorum", 1), "sha256"),
     ("a close", _candle(4000, 4, 0.01), "candles"),
     ("a volume", _candle(4000, 5, 0.5), "candles"),
     ("an open within high and low", _candle(1, 1, 0.0001), "candles"),
@@ -163,7 +219,8 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("the SRS hash", _flip("proof", "srs_hash", place=0), "keys"),
     ("the circuit hash", _flip("proof", "circuit_hash", place=0), "keys"),
     ("the model id", _flip("model_id", place=0), "model_id"),
-    ("the feed", _put("feed", "eth-usdt-4h"), "signatures"),
+    ("the feed", _put("feed", "eth-usdt-4h"), "markets"),
+    ("the feed and its markets", _other_feed, "signatures"),
     ("the feed, of the signatures too", _both_feeds, "signatures"),
     ("the feed, to one without a model", _put("feed", "sol-usdt-4h"), "model_id"),
     ("what kind the SRS is", _put_in_proof("srs_development", False), "keys"),

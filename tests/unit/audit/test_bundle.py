@@ -112,14 +112,14 @@ def test_parse_bundle__not_json__is_no_bundle(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [b"[]", b"{}", b"null", b"7", b'"bundle"', b'{"format": "veriregime-model/1"}'])
 def test_parse_bundle__other_json__is_no_bundle(raw: bytes) -> None:
-    with pytest.raises(BundleMalformed, match=r"this is no veriregime-bundle/3 file") as caught:
+    with pytest.raises(BundleMalformed, match=r"this is no veriregime-bundle/4 file") as caught:
         parse_bundle(raw, LIMIT)
     assert type(caught.value) is BundleMalformed
 
 
 def test_parse_bundle__another_format__is_no_bundle(loose: JsonObject) -> None:
-    loose["format"] = "veriregime-bundle/2"
-    with pytest.raises(BundleMalformed, match="this is no veriregime-bundle/3 file"):
+    loose["format"] = "veriregime-bundle/3"
+    with pytest.raises(BundleMalformed, match="this is no veriregime-bundle/4 file"):
         parse_bundle(json.dumps(loose).encode(), LIMIT)
 
 
@@ -168,6 +168,18 @@ def test_parse_bundle__number_beyond_doubles__is_out_of_form(bundle: Bundle) -> 
         ("p_high", "0.5"),
         ("p_high", True),
         ("vol_annualised", None),
+        ("markets", None),
+        ("markets", {}),
+        ("markets", {"binance": "BTCUSDT"}),
+        ("markets", {"binance": "btc/usdt"}),
+        ("markets", {"binance": "BTC/USDT:USDT"}),
+        ("markets", {"BINANCE": "BTC/USDT"}),
+        ("markets", {f"venue{number}": "BTC/USDT" for number in range(17)}),
+        ("quorum", 0),
+        ("quorum", 17),
+        ("quorum", 2.0),
+        ("quorum", True),
+        ("quorum", None),
         ("candles", []),
         ("candles", {}),
         ("candles", {"binance": "none"}),
@@ -300,6 +312,8 @@ OTHER_VALUES = {
     "regime": "low",
     "p_high": 0.3,
     "vol_annualised": 0.3333333333333334,
+    "markets": {"binance": "BTC/USD", "kraken": "BTC/USDT"},
+    "quorum": 1,
     "candles": {},
     "candles_sha256": "00" * 32,
     "observation": [-384, 0, 7, 383],
@@ -354,6 +368,10 @@ def test_digest__the_stated_digest__does_not_enter_it(bundle: Bundle) -> None:
 def test_make_bundle__candles_as_stored__are_in_it_row_by_row(bundle: Bundle, candles: dict[str, Candles]) -> None:
     found = {venue: [list(row) for row in rows] for venue, rows in bundle.candles.items()}
     assert found == {venue: part.rows() for venue, part in candles.items()}
+
+
+def test_make_bundle__markets_and_quorum__are_those_of_the_prediction(bundle: Bundle, prediction: Prediction) -> None:
+    assert (bundle.markets, bundle.quorum) == (prediction.sources.markets, prediction.quorum)
 
 
 def test_make_bundle__instances__are_field_words_of_the_outputs(bundle: Bundle) -> None:

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from http.client import RemoteDisconnected
 from typing import Any
 
 import ccxt
@@ -16,6 +17,7 @@ import requests
 import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from urllib3.exceptions import ProtocolError
 
 from app.candles.habits import KNOWN
 from app.candles.venue import Page, Venue
@@ -223,6 +225,28 @@ def test_refusal__earlier_answer_with_retry_after__says_nothing_about_a_later_si
     with pytest.raises(VenueUnavailable, match="it took longer than 10 s") as caught:
         ask(venue)
     assert "retry_after_s" not in vars(caught.value)
+
+
+def test_call__kept_connection_that_the_server_closes_meanwhile__is_asked_once_more(
+    open_answering: Callable[..., Any],
+) -> None:
+    hung_up = requests.ConnectionError(ProtocolError("Connection aborted.", RemoteDisconnected("closed")))
+    refused = requests.ConnectionError("refused")
+    answers: list[Answer | Exception] = [hung_up, (200, {}, b"[]"), hung_up, hung_up, refused]
+
+    def next_answer(_: str) -> Answer:
+        match answers.pop(0):
+            case Exception() as error:
+                raise error
+            case answer:
+                return answer
+
+    venue, script = open_answering("binance", next_answer)
+    assert ask(venue)[-1].done == 10
+    for _ in range(2):
+        with pytest.raises(VenueUnavailable, match="cannot be reached"):
+            ask(venue)
+    assert len(script.asked) == 5
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def make_step(
         keys: Keys | None = batch_keys,
         single_s: float | None = None,
         joint_s: float | None = None,
+        due: Callable[[Prediction], bool] = lambda _: True,
     ) -> ProofStep:
         feeds = {name: replace(served, feed=Feed(name, name[:3].upper()), batch_keys=keys) for name in FEEDS}
         for seconds, joint in ((single_s, False), (joint_s, True)):
@@ -65,7 +66,7 @@ def make_step(
                 backlog.add(seconds, joint=joint)
         clock = Clock(market_start_ms=window_end_ms + 1_500, speed=0)
         wanted = replace(policy, batching=batching, saves_gas=saves_gas)
-        return ProofStep(feeds, sqlite_database, pool, clock, metrics, wanted, backlog)
+        return ProofStep(feeds, sqlite_database, pool, clock, metrics, wanted, backlog, due)
 
     return make
 
@@ -209,6 +210,20 @@ def test_next__three_windows_wait__are_taken_together_where_the_policy_says_so(
 ) -> None:
     minute()
     make_step(**setting).next()
+    assert asked_together(pool) == [together]
+
+
+@pytest.mark.parametrize(("due", "together"), [((), False), (FEEDS[:1], False), (FEEDS[1:], True)], ids=str)
+@pytest.mark.usefixtures("agreeing")
+def test_next__on_a_chain__windows_are_taken_together_where_two_of_them_go_there(
+    make_step: Callable[..., ProofStep],
+    pool: ScriptedPool,
+    minute: Callable[..., list[Prediction]],
+    due: tuple[str, ...],
+    together: bool,
+) -> None:
+    minute()
+    make_step("auto", saves_gas=True, due=lambda one: one.feed in due).next()
     assert asked_together(pool) == [together]
 
 

@@ -112,6 +112,18 @@ def test_next__signed_and_due__sends_its_update_to_the_oracle(
     assert step.last.detail == "btc-usdt-4h at 2025-09-15T12:00:00Z: the feed's first round"
 
 
+def test_expects__nothing_seen_yet__is_a_round(step: SubmitStep, attested: Attested) -> None:
+    assert step.expects(attested())
+
+
+def test_expects__after_a_round_was_sent__is_what_differs_from_it(step: SubmitStep, attested: Attested) -> None:
+    made = attested()
+    assert step.next() is SubmitOutcome.SENT
+    later = replace(made, window_end_ms=made.window_end_ms + MINUTE_MS)
+    assert not step.expects(later)
+    assert step.expects(replace(later, vol_annualised=1.2 * made.vol_annualised))
+
+
 def test_next__the_ladder__is_in_its_order(step: SubmitStep, attested: Attested, chain: Any, rounds: Any) -> None:
     attested()
     rounds.simulate = lambda *_: chain.calls.append("simulate")
