@@ -1,8 +1,10 @@
-"""How the loading of history shows: a bar on a terminal, a log line a page elsewhere."""
+"""How the loading of history shows: a bar for each venue on a terminal, a log line now and then elsewhere."""
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +15,7 @@ log = logging.getLogger(__name__)
 
 _WORTH_SHOWING = 60
 """Minutes; an ordinary tick asks for one or a few."""
+_LOG_EVERY_S = 5.0
 
 
 @contextmanager
@@ -24,13 +27,22 @@ def history_progress() -> Iterator[Callable[[str, int, int], None]]:
     console = Console(stderr=True)
     bar = Progress(console=console, transient=True)
     tasks: dict[str, TaskID] = {}
+    logged_at_s: dict[str, float] = {}
+    guard = threading.Lock()
 
     def show(venue: str, done: int, total: int) -> None:
-        if total < _WORTH_SHOWING:
+        if total >= _WORTH_SHOWING:
+            with guard:  # venues load side by side
+                (move if console.is_terminal else tell)(venue, done, total)
+
+    def tell(venue: str, done: int, total: int) -> None:
+        now_s = time.monotonic()
+        if done < total and now_s - logged_at_s.setdefault(venue, now_s) < _LOG_EVERY_S:
             return
-        if not console.is_terminal:
-            log.info("%s: %s of %s minutes of history", venue, f"{done:,}", f"{total:,}")
-            return
+        logged_at_s[venue] = now_s
+        log.info("%s: %s of %s minutes of history", venue, f"{done:,}", f"{total:,}")
+
+    def move(venue: str, done: int, total: int) -> None:
         if not tasks:
             bar.start()
         if venue not in tasks:

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         default=10.0, ge=0, le=40, description="Seconds to keep asking for a candle that is not there yet."
     )
     straggler_s: float = Field(
-        default=1.0, ge=0, le=30, description="Seconds that other venues get once a quorum has the newest minute."
+        default=0.5, ge=0, le=30, description="Seconds that other venues get once a quorum has the newest minute."
     )
     max_clock_skew_s: float = Field(
         default=5.0, gt=0, description="A venue whose clock is further from this machine's is left out."

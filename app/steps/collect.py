@@ -83,6 +83,11 @@ class Collector:
             Sources(markets={name: served.markets[name] for name in sorted(candles)}, left_out=left_out, as_of=as_of),
         )
 
+    def prefetch(self, served: ServedFeed, end_ms: int) -> None:
+        """Let the venues begin with the week before ``end_ms`` while other things are being made ready."""
+        for name, symbol in served.markets.items():
+            self.fetchers[name].bring(symbol, end_ms - CANDLES_NEEDED * MINUTE_MS, end_ms)
+
     def prune(self) -> int:
         """Forget the candles that no bundle is made from any more; gives how many."""
         pruned = prune_candles(self._database, self._clock.now_ms() - self._retention_ms)
@@ -126,7 +131,7 @@ class Collector:
     def _patience_s(self, served: ServedFeed, waiting: set[Future[bool]], asked: Mapping[Future[bool], str]) -> float:
         """What the others get once there are enough: nothing where all of them came late the minute before."""
         names = {asked[one] for one in waiting}
-        if any(self.fetchers[name].loads_history(served.markets[name]) for name in names):
+        if any(self.fetchers[name].loads_history for name in names):
             return _LOADING_S
         with self._guard:
             known = all((served.feed.name, name) in self._stragglers for name in names)

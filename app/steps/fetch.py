@@ -156,9 +156,10 @@ class Fetcher:
                 self._changed.notify()
         return want.answer
 
-    def loads_history(self, symbol: str) -> bool:
+    @property
+    def loads_history(self) -> bool:
         """Whether it is on its way through a long stretch: worth waiting for at the first start."""
-        return symbol in self._loading
+        return bool(self._loading)
 
     @property
     def health(self) -> VenueHealth:
@@ -211,7 +212,7 @@ class Fetcher:
                 raise VenueUnavailable(self._resting_words())
             fresh = self._refresh(want)
         except VenueUnavailable as error:
-            if not self._rests():
+            if not (self._rests() or self._stopping):
                 self._take_rest(error, vars(error).get("retry_after_s"))
             self._again(want, self._rest_ends(), error)
             return

@@ -120,13 +120,16 @@ def application(
         reader = open_oracle(settings, open_rpc(settings)) if settings.rpc_urls and chain is None else None
         chosen = chosen_models(settings, models, reader)
         feeds = {name: served_feed(settings, parse_feed(name), chosen, pool) for name in settings.feeds}
+        collector = open_collector(settings, venues, database, clock, metrics, progress, stack)
+        for served in feeds.values():
+            collector.prefetch(served, clock.last_minute_ms())
         onchain = chain(feeds) if chain else Onchain(oracle_target(settings, feeds), settings.attesters)
         target = onchain.target
         submissions = SubmitStep(feeds, database, clock, metrics, target, publishing_policy(settings))
         pipeline = Pipeline(
             feeds=feeds,
             database=database,
-            collector=open_collector(settings, venues, database, clock, metrics, progress, stack),
+            collector=collector,
             proofs=ProofStep(
                 feeds,
                 database,

@@ -67,6 +67,8 @@ def attester(
         chosen = chosen_models(settings, load_models(settings.models_dir), reader)
         served = {name: served_feed(settings, parse_feed(name), chosen, pool) for name in settings.feeds}
         warn_of_development_srs(settings, reader.oracle.chain_id, served)
+        for one in served.values():
+            collector.prefetch(one, clock.last_minute_ms())
         feeds = {name: _attested(one, collector) for name, one in served.items()}
         pins = Pins(reader, feeds.values())
         _require_pinned(pins)

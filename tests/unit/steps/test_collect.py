@@ -133,8 +133,8 @@ def test_window__slow_venue__holds_the_others_up_once_for_a_moment_and_then_no_m
 def test_window__venue_that_loads_its_history__is_waited_for(
     collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
-    three[2].page_minutes = 100
-    found = collect_from(*three, straggler_s=0.0).window(serve(*three, quorum=2), window_end_ms)
+    three[2].page_minutes = 50
+    found = collect_from(*three, straggler_s=0.3).window(serve(*three, quorum=2), window_end_ms)
     assert len(found.window.candles["kraken"]) == CANDLES_NEEDED
 
 
