@@ -21,6 +21,12 @@ class Metrics:
         self.candles = Counter("candles", "Candles stored", ["venue"], **make)
         self.candle_revisions = Counter("candle_revisions", "Candles that a venue changed later", ["venue"], **make)
         self.venue_left_out = Gauge("venue_left_out", "1 while a venue is left out of a feed", ["feed", "venue"], **make)
+        self.set_aside = Gauge(
+            "venue_minutes_set_aside",
+            "Minutes of the last hour in which a venue's return was set aside: frozen, outlying",
+            ["feed", "venue", "why"],
+            **make,
+        )
         self.venue_up = Gauge("venue_up", "1 while a venue has the newest minute", ["venue"], **make)
         self.venue_skew = Gauge("venue_clock_skew_seconds", "A venue's clock minus ours", ["venue"], **make)
         self.clock_skew = Gauge("clock_skew_seconds", "The median of the venues' clocks minus ours", **make)

@@ -15,6 +15,7 @@ from pydantic import AnyHttpUrl, Field, SecretStr, field_validator, model_valida
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import Misconfigured
+from app.features.agreement import same_market
 from app.types import Feed, Markets
 
 _EVERY_FEED = "*"
@@ -253,6 +254,13 @@ class Settings(BaseSettings):
                 raise ValueError(f"VERIREGIME_QUORUM: {quorum} venues are none; say 1 or more")
             if feed not in (_EVERY_FEED, *self.feeds):
                 raise ValueError(f"VERIREGIME_QUORUM names {feed}, which is not among VERIREGIME_FEEDS")
+        for venue, symbols in self.markets.items():
+            for symbol, read in symbols.items():
+                if not same_market(read, symbol):
+                    raise ValueError(
+                        f"VERIREGIME_MARKETS: {read} at {venue} cannot stand for {symbol}: it must have the same base, and "
+                        "the same quote or another dollar"
+                    )
         for name in self.feeds:
             venues = self.venues_of(name)
             if len(set(venues)) < max(1, len(venues)):

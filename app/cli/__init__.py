@@ -189,6 +189,7 @@ def verify(
         print_json(asdict(verdict))
     elif verdict.holds:
         print(f"holds: {', '.join(verdict.checks)}")
+        print(f"from {', '.join(verdict.venues)}, of which {verdict.quorum} must have a minute")
         print(f"signed by {', '.join(verdict.signers) or 'nobody'}")
     else:
         print(f"does not hold: {verdict.failed}: {verdict.reason}")

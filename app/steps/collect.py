@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from app.clock import Clock
 from app.errors import Misconfigured, NoQuorum, StoreUnavailable, VenueUnavailable
-from app.features.agreement import far_venues
-from app.features.variation import CANDLES_NEEDED
+from app.features.agreement import far_venues, set_aside
+from app.features.variation import CANDLES_NEEDED, MAX_MISSING_SHARE
 from app.metrics import Metrics
 from app.steps.fetch import Fetcher
 from app.steps.served import ServedFeed
@@ -77,6 +77,7 @@ class Collector:
             if name not in candles and name not in left_out
         }
         self._tell(served, left_out)
+        self._count_set_aside(served, candles, end_ms)
         self._require_quorum(served, candles, end_ms, trouble | left_out)
         return Collected(
             Window(feed=served.feed, end_ms=end_ms, candles=candles, quorum=served.quorum),
@@ -144,10 +145,16 @@ class Collector:
                 (self._stragglers.add if name in trouble else self._stragglers.discard)(key)
 
     def _left_out(self, served: ServedFeed, stored: Mapping[str, Candles], end_ms: int) -> dict[str, str]:
-        """Venues whose candles are there but not to be trusted."""
-        off_time = {name: self.fetchers[name].off_time for name in served.markets}
-        left_out = {name: words for name, words in off_time.items() if words is not None}
-        return left_out | far_venues({name: part for name, part in stored.items() if name not in left_out}, end_ms)
+        """Venues far from the others for long; none where the week is not known well enough without their history.
+
+        So it is for a week after the start where a venue gives only its last hours. Those that agree have the quorum of
+        every new minute then, and outvote the far one.
+        """
+        far = far_venues(stored, end_ms)
+        agreeing = [part for name, part in stored.items() if name not in far]
+        here = sum(_has_minute(part, end_ms) for part in agreeing)
+        whole = sum(len(part) >= (1 - MAX_MISSING_SHARE) * CANDLES_NEEDED for part in agreeing)
+        return {} if whole < served.quorum <= here else far
 
     def _tell(self, served: ServedFeed, left_out: Mapping[str, str]) -> None:
         for name in served.markets:
@@ -157,18 +164,29 @@ class Collector:
             (self._told.add if name in left_out else self._told.discard)(key)
             self._metrics.venue_left_out.labels(*key).set(name in left_out)
 
+    def _count_set_aside(self, served: ServedFeed, candles: Mapping[str, Candles], end_ms: int) -> None:
+        for name, aside in set_aside(candles, end_ms).items():
+            for why, minutes in (("frozen", aside.frozen), ("outlying", aside.outlying)):
+                self._metrics.set_aside.labels(served.feed.name, name, why).set(minutes)
+
     def _require_quorum(
         self, served: ServedFeed, candles: Mapping[str, Candles], end_ms: int, trouble: Mapping[str, str]
     ) -> None:
-        last_ms = end_ms - MINUTE_MS
-        here = [name for name, part in candles.items() if part.open_time_ms[-1] >= last_ms]
+        off_time = {name: told for name in candles if (told := self.fetchers[name].off_time)}
+        here = [name for name, part in candles.items() if _has_minute(part, end_ms) and name not in off_time]
         if len(here) >= served.quorum:
             return
-        words = [f"{name}: {trouble.get(name, 'it lacks that minute')}" for name in served.markets if name not in here]
+        why = {**trouble, **off_time}
+        words = [f"{name}: {why.get(name, 'it lacks that minute')}" for name in served.markets if name not in here]
         raise NoQuorum(
             f"{len(here)} of {len(served.markets)} venues {'has' if len(here) == 1 else 'have'} the minute to "
             f"{iso(end_ms)}, {served.quorum} must: {'; '.join(words)}"
         )
+
+
+def _has_minute(candles: Candles, end_ms: int) -> bool:
+    """Whether the minute before ``end_ms`` is there."""
+    return len(candles) > 0 and int(candles.open_time_ms[-1]) >= end_ms - MINUTE_MS
 
 
 def _trouble(answer: Future[bool]) -> str | None:

@@ -1,9 +1,9 @@
 """One venue's candles into the store, by a thread of its own: the venue → here → collect.py reads the window.
 
-What was asked and answered is kept in the store as covered, so that after a pause only what is missing is asked for, once.
-The minutes that came in live are looked at a second time within a few minutes: venues revise candles, and add late ones.
-A venue that fails rests, longer each time, or as long as it asks for; the store keeps that too, so that a restart does
-not ask a venue that has told us to wait.
+What was asked and answered is kept in the store as covered, so that after a pause only what is missing is asked for,
+once. The minutes that came in live are looked at a second time within a few minutes: venues revise candles, and add
+late ones. A venue that fails rests, longer each time, or as long as it asks for; the store keeps that too, so that a
+restart does not ask a venue that has told us to wait.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Fetcher:
         self._skew_ms: int | None = None
         self._clock_asked_ms = 0
         self._live_from_ms: dict[str, int] = {}
+        self._doubtful_from_ms: dict[str, int] = {}
         self._loading: set[str] = set()
         self._thread = threading.Thread(target=self._keep_going, name=f"venue-{venue.name}", daemon=True)
 
@@ -129,7 +130,7 @@ class Fetcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """A request under way is left to its time limit: nothing waits for it."""
+        """A request under way is left to its time limit: nobody waits for what it brings, and nothing is stored."""
         with self._changed:
             self._stopping = True
             wants = [*self._wants, *([self._current] if self._current else [])]
@@ -137,6 +138,10 @@ class Fetcher:
             self._changed.notify()
         for want in wants:
             _answer(want, VenueUnavailable(_STOPPING))
+
+    def join(self, timeout_s: float) -> None:
+        """After `stop`: until its thread has ended, but no longer where it waits for a venue that hangs."""
+        self._thread.join(timeout_s)
 
     def bring(self, symbol: str, start_ms: int, end_ms: int) -> Future[bool]:
         """Fetch what the store lacks of ``[start_ms, end_ms)``; answers whether its last minute is there.
@@ -180,9 +185,9 @@ class Fetcher:
         while (want := self._next()) is not None:
             try:
                 self._serve(want)
-                if not self._wants:  # nobody waits for the venue now
+                if not (self._wants or self._rests()):  # nobody waits for the venue now, and it may be asked
                     self._compare_clocks()
-            except Exception as error:  # noqa: BLE001  whoever waits must hear of a bug as well
+            except Exception as error:  # whoever waits must hear of a bug as well
                 if not isinstance(error, OracleError):
                     log.exception("%s: the fetcher met a bug and goes on", self.name)
                 elif want.answer.done():
@@ -206,10 +211,13 @@ class Fetcher:
         return None
 
     def _serve(self, want: _Want) -> None:
-        """One try. A candle that is not there yet, and a venue that rests shortly, are tried again while there is time."""
+        """One try. A candle that is not there yet, or a venue that rests shortly, is asked again while there is time."""
         try:
             if self._rests():
                 raise VenueUnavailable(self._resting_words())
+            if self._is_off_time():
+                self._finish_off_time(want)
+                return
             fresh = self._refresh(want)
         except VenueUnavailable as error:
             if not (self._rests() or self._stopping):
@@ -238,6 +246,17 @@ class Fetcher:
         self._metrics.venue_up.labels(self.name).set(fresh)
         _answer(want, fresh)
 
+    def _is_off_time(self) -> bool:
+        """What a venue shows by a clock that is off is not stored: it is asked for its time until they agree."""
+        if self.off_time:
+            self._compare_clocks()
+        return self.off_time is not None
+
+    def _finish_off_time(self, want: _Want) -> None:
+        self._metrics.venue_answers.labels(self.name, "off-time").inc()
+        self._metrics.venue_up.labels(self.name).set(0)
+        _answer(want, VenueUnavailable(self.off_time))
+
     def _again(self, want: _Want, due: float, error: VenueUnavailable | None) -> None:
         """Put the want back until ``due``, or answer it when that is too late for whoever waits."""
         if due <= want.give_up:
@@ -258,20 +277,21 @@ class Fetcher:
             for start_ms, end_ms in self._missing(want):
                 asked_ms = start_ms
                 for page in self._venue.pages(want.symbol, start_ms, end_ms):
+                    if self._stopping:
+                        raise VenueUnavailable(_STOPPING)
                     asked_ms = self._keep(want.symbol, asked_ms, start_ms, page)
                     if want.end_ms - asked_ms > _HOLES_MINUTES * MINUTE_MS:
                         self._loading.add(want.symbol)
                         self._state, self._reason = VenueState.LOADING, f"its history is there up to {iso(asked_ms)}"
-                    if self._stopping:
-                        raise VenueUnavailable(_STOPPING)
         finally:
             self._loading.discard(want.symbol)
+        self._doubtful_from_ms.pop(want.symbol, None)
         with self._database.unit_of_work(write=False) as store:
             covered = store.candles.covered(self.name, want.symbol)
         return covered is not None and covered[1] >= want.end_ms
 
     def _missing(self, want: _Want) -> list[tuple[int, int]]:
-        """The stretches to ask for: newest last. What is asked for again is only the newest minutes that came in live."""
+        """The stretches to ask for, newest last. Only the newest minutes that came in live are asked for again."""
         symbol, start_ms, end_ms = want.symbol, want.start_ms, want.end_ms
         with self._database.unit_of_work(write=False) as store:
             covered = store.candles.covered(self.name, symbol)
@@ -282,7 +302,7 @@ class Fetcher:
             live_from_ms = self._live_from_ms.setdefault(symbol, end_ms)
             if end_ms - covered[1] > _LOOK_AGAIN_MINUTES * MINUTE_MS:
                 live_from_ms = self._live_from_ms[symbol] = end_ms
-            since_ms = covered[1]
+            since_ms = min(covered[1], max(covered[0], self._doubtful_from_ms.get(symbol, covered[1])))
             if want.tries == 0 and end_ms // MINUTE_MS % _LOOK_AGAIN_MINUTES == 0:
                 again_ms = since_ms - _LOOK_AGAIN_MINUTES * MINUTE_MS
                 holes = store.candles.gaps(self.name, symbol, end_ms - _HOLES_MINUTES * MINUTE_MS, end_ms)
@@ -331,7 +351,10 @@ class Fetcher:
         self._skew_ms = told_ms - (asked_ms + self._clock.now_ms()) // 2
         self._metrics.venue_skew.labels(self.name).set(self._skew_ms / 1000)
         if self.off_time and not before:
-            log.error("%s: %s: it is left out until they agree", self.name, self.off_time)
+            log.error("%s: %s: its candles are left alone until they agree", self.name, self.off_time)
+            # It may have gone wrong before we noticed, so that what came since then was not closed.
+            doubtful_ms = self._clock_asked_ms - _LOOK_AGAIN_MINUTES * MINUTE_MS
+            self._doubtful_from_ms = dict.fromkeys(self._live_from_ms, doubtful_ms)
 
     def _rests(self) -> bool:
         return self._rest is not None and wall_ms() < self._rest.until_ms

@@ -313,6 +313,8 @@ class VerdictOut(BaseModel):
     reason: str | None
     checks: list[str] = Field(description="the checks that hold, in order")
     signers: list[str] = Field(description="attesters whose signatures hold; whom to trust is the reader's to say")
+    venues: list[str] = Field(description="whose candles it was recomputed from; empty when it does not hold")
+    quorum: int | None = Field(description="how many of them must have a minute; null when it does not hold")
 
 
 class Problem(BaseModel):

@@ -24,6 +24,9 @@ from app.types import MINUTE_MS, Feed, Keys
 
 log = logging.getLogger(__name__)
 
+_HANGING_S = 0.5
+"""How long the end waits for a question to a venue that is under way; what still comes later is dropped."""
+
 
 def open_database(settings: Settings) -> Database:
     return Database(settings.store_url(), asset("migrations"))
@@ -84,6 +87,7 @@ def open_collector(
     fetchers = {venue.name: Fetcher(venue, database, clock, metrics, policy, progress) for venue in venues}
     for fetcher in fetchers.values():
         fetcher.start()
+        stack.callback(fetcher.join, _HANGING_S)
         stack.callback(fetcher.stop)
     retention_ms = settings.candle_retention_days * 1440 * MINUTE_MS
     return Collector(

@@ -33,7 +33,7 @@ def test_once__gives_one_document_with_everything(demo_result: dict[str, Any]) -
     assert demo_result["tx_hash"].startswith("0x")
     assert 300_000 < demo_result["submit_gas"] <= 560_000
     assert 0 < demo_result["proof_seconds"] < demo_result["total_seconds"]
-    assert Path(demo_result["bundle"]).is_file()
+    assert set(json.loads(Path(demo_result["bundle"]).read_text())["candles"]) == {"binance", "coinbase", "kraken"}
 
 
 def test_once__on_recorded_candles__observes_what_the_file_says(
@@ -88,8 +88,8 @@ def test_verify__of_a_changed_bundle__exits_1_with_the_reason(
     ("arguments", "stdin", "words"),
     [
         (("verify", "nowhere.json"), "", "cannot be read"),
-        (("verify", "-"), "<html>", "no veriregime-bundle/3 file"),
-        (("verify", "-"), '{"a": 1}', "no veriregime-bundle/3 file"),
+        (("verify", "-"), "<html>", "no veriregime-bundle/4 file"),
+        (("verify", "-"), '{"a": 1}', "no veriregime-bundle/4 file"),
         (("predict", "doge-usdt-4h"), "", "not among the feeds"),
         (("demo", "--once", "--at", "yesterday"), "", "2025-09-15T12:00:00Z"),
         (("demo", "--once", "--candles", "nowhere.parquet"), "", "--at"),
@@ -119,7 +119,8 @@ def test_oversized_bundle__is_refused(veriregime: Run) -> None:
 
 
 def test_venue_that_is_away__is_one_line(veriregime: Run) -> None:
-    done = veriregime("predict", "btc-usdt-4h", VERIREGIME_VENUE_URLS='{"binance": "http://127.0.0.1:9"}')
+    away = {"VERIREGIME_VENUES": "binance", "VERIREGIME_VENUE_URLS": '{"binance": "http://127.0.0.1:9"}'}
+    done = veriregime("predict", "btc-usdt-4h", **away)
     assert done.returncode == 2
     assert "binance cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr

@@ -218,3 +218,43 @@ def test_parse_feed__another_form__is_refused_with_an_example(name: str) -> None
 def test_feeds__another_form__are_refused(settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValidationError, match="'bitcoin' is not a feed"):
         settings(FEEDS="bitcoin")
+
+
+def test_quorum__is_more_than_half_of_the_feeds_venues_unless_it_is_said(settings: Callable[..., Settings]) -> None:
+    assert settings().quorum_of("btc-usdt-4h") == 2
+    assert settings(VENUES="binance").quorum_of("btc-usdt-4h") == 1
+    assert settings(VENUES="binance,okx,kraken,bitstamp").quorum_of("btc-usdt-4h") == 3
+    assert settings(QUORUM="1").quorum_of("btc-usdt-4h") == 1
+    both = {"VENUES": "binance,okx,kraken", "FEEDS": "btc-usdt-4h,eth-usdt-4h", "QUORUM": '{"eth-usdt-4h": 3}'}
+    assert [settings(**both).quorum_of(feed) for feed in ("btc-usdt-4h", "eth-usdt-4h")] == [2, 3]
+
+
+def test_feed_venues_and_markets__are_read_per_feed_and_venue(settings: Callable[..., Settings]) -> None:
+    read = settings(
+        FEEDS="btc-usdt-4h,eth-usdt-4h",
+        FEED_VENUES='{"eth-usdt-4h": ["okx", "kraken"]}',
+        MARKETS='{"kraken": {"ETH/USDT": "ETH/USD"}}',
+    )
+    assert read.markets_of(parse_feed("eth-usdt-4h")) == {"okx": "ETH/USDT", "kraken": "ETH/USD"}
+    assert read.markets_of(parse_feed("btc-usdt-4h")) == dict.fromkeys(("binance", "coinbase", "kraken"), "BTC/USDT")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ({"QUORUM": "4"}, "3 venue.*fewer than VERIREGIME_QUORUM"),
+        ({"QUORUM": "0"}, "say 1 or more"),
+        ({"QUORUM": "two"}, "a number of venues"),
+        ({"QUORUM": '{"doge-usdt-4h": 2}'}, "not among VERIREGIME_FEEDS"),
+        ({"VENUES": "binance,binance"}, "each named once"),
+        ({"FEED_VENUES": '{"btc-usdt-4h": []}'}, "needs venues"),
+        ({"MARKETS": '{"kraken": {"BTC/USDT": "ETH/USD"}}'}, "cannot stand for BTC/USDT"),
+        ({"MARKETS": '{"kraken": {"BTC/USDT": "BTC/EUR"}}'}, "another dollar"),
+    ],
+    ids=str,
+)
+def test_venues_that_cannot_be__are_refused_with_what_to_do(
+    settings: Callable[..., Settings], names: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        settings(**names)

@@ -135,6 +135,15 @@ def test_pages__next_candle_after_a_long_gap__is_reached_with_one_question() -> 
     assert (market.asked, minutes_in(pages)) == ([(0, 1_000)], [5_000])
 
 
+def test_pages__candle_from_beyond_the_stretch__says_nothing_about_what_lies_between() -> None:
+    market = Market("coinbase", [candle(minute) for minute in range(900)])
+    stray = candle(899)
+    venue = open_on(market)
+    venue._client.fetch_ohlcv = lambda *args, **asked: [*market.fetch_ohlcv(*args, **asked)[:10], stray]
+    assert next(venue.pages(SYMBOL, START_MS, at(900))).done == 300
+    assert len(next(venue.pages(SYMBOL, START_MS, at(900))).candles) == 10
+
+
 def test_pages__stretch_that_kraken_no_longer_shows__is_done_with_the_first_answer() -> None:
     market = Market("kraken", [candle(minute) for minute in range(9_281, 10_001)])
     [page] = pages_of(market, 10_000)
@@ -382,6 +391,25 @@ def test_markets__symbol_that_is_missing__is_looked_for_again_the_next_time(
     listed.append(listed[0] | {"base_currency": "BTC", "market_symbol": "btcusd"})
     script.answer = lambda url: (200, {}, json.dumps(listed if "markets" in url else {"data": {"ohlc": []}}).encode())
     assert next(venue.pages("BTC/USD", START_MS, at(1))).done == 1
+
+
+def test_markets__two_symbols_in_turn__are_looked_up_once_each(open_answering: Callable[..., Any]) -> None:
+    def answer(url: str) -> Answer:
+        base = "ETH" if "ETH" in url else "BTC"
+        listed = {"symbol": f"{base}USDC", "baseAsset": base, "quoteAsset": "USDC", "status": "TRADING", "filters": []}
+        return 200, {}, json.dumps({"symbols": [listed]} if "exchangeInfo" in url else []).encode()
+
+    venue, script = open_answering("binance", answer)
+    for symbol in ("BTC/USDC", "ETH/USDC") * 2:
+        next(venue.pages(symbol, START_MS, at(1)))
+    assert sum(url.endswith("exchangeInfo") for url in script.asked) == 2
+
+
+def test_markets__of_a_venue_of_unknown_habits__are_ccxts_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    venue = open_on(Market("bitvavo", [candle(0)]))
+    venue._client.markets = None
+    monkeypatch.setattr(venue._client, "load_markets", lambda *, reload: {SYMBOL: {"id": "BTC-USDT"}})
+    assert len(next(venue.pages(SYMBOL, START_MS, at(1))).candles) == 1
 
 
 def test_venue__name_that_nobody_knows__is_misconfigured() -> None:
