@@ -1,8 +1,8 @@
 """The whole system on this machine: a market, a chain, the service. Everything is real but the money.
 
-The market is a child process that speaks the protocols of three venues; the chain is anvil, with all contracts deployed on it; two
-attesters are child processes that watch the market themselves, and the service is the third: two of three must sign.
-All of them end with this process, however it ends.
+The market is a child process that speaks the protocols of three venues; the chain is anvil, with all contracts deployed
+on it; two attesters are child processes that watch the market themselves, and the service is the third: two of three
+must sign. All of them end with this process, however it ends.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from app.once import forecast_once
 from app.processes import running
 from app.serve import serve
 from app.settings import Settings
-from app.steps.fetch import Progress
 from app.steps.deployment import served_plans
+from app.steps.fetch import Progress
 from app.steps.served import ServedFeed
 from app.types import MINUTE_MS
 from app.web.server import listen

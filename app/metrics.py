@@ -20,7 +20,9 @@ class Metrics:
         )
         self.candles = Counter("candles", "Candles stored", ["venue"], **make)
         self.candle_revisions = Counter("candle_revisions", "Candles that a venue changed later", ["venue"], **make)
-        self.venue_left_out = Gauge("venue_left_out", "1 while a venue is left out of a feed", ["feed", "venue"], **make)
+        self.venue_left_out = Gauge(
+            "venue_left_out", "1 while a venue is left out of a feed", ["feed", "venue"], **make
+        )
         self.set_aside = Gauge(
             "venue_minutes_set_aside",
             "Minutes of the last hour in which a venue's return was set aside: frozen, outlying",

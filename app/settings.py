@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     )
     quorum: Annotated[dict[str, int], NoDecode] = Field(
         default={},
-        description="Venues that must have a minute, for all feeds (2) or for each ({\"btc-usdt-4h\": 2}); "
+        description='Venues that must have a minute, for all feeds (2) or for each ({"btc-usdt-4h": 2}); '
         "more than half of a feed's venues if unset.",
     )
     venue_urls: dict[str, AnyHttpUrl] = Field(
@@ -96,7 +96,9 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="A venue whose clock is further from this machine's is left out."
     )
     candle_retention_days: int = Field(
-        default=14, ge=8, description="Older candles are forgotten; bundles are made from the last week before a window."
+        default=14,
+        ge=8,
+        description="Older candles are forgotten; bundles are made from the last week before a window.",
     )
 
     prover: str = Field(
@@ -258,8 +260,8 @@ class Settings(BaseSettings):
             for symbol, read in symbols.items():
                 if not same_market(read, symbol):
                     raise ValueError(
-                        f"VERIREGIME_MARKETS: {read} at {venue} cannot stand for {symbol}: it must have the same base, and "
-                        "the same quote or another dollar"
+                        f"VERIREGIME_MARKETS: {read} at {venue} cannot stand for {symbol}: it must have the same "
+                        "base, and the same quote or another dollar"
                     )
         for name in self.feeds:
             venues = self.venues_of(name)

@@ -238,9 +238,7 @@ def _settings(port: int | None = None) -> Settings:
     return Settings() if port is None else Settings(port=port)
 
 
-def _market(
-    candles: Path | None, at: str | None, seed: int, speed: float, faults: tuple[str, ...]
-) -> MarketOptions:
+def _market(candles: Path | None, at: str | None, seed: int, speed: float, faults: tuple[str, ...]) -> MarketOptions:
     from app.demo import MarketOptions
 
     if at is None and candles is not None:

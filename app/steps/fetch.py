@@ -1,9 +1,9 @@
 """One venue's candles into the store, by a thread of its own: the venue → here → collect.py reads the window.
 
 What was asked and answered is kept in the store as covered, so that after a pause only what is missing is asked for,
-once. The minutes that came in live are looked at a second time within a few minutes: venues revise candles, and add
-late ones. A venue that fails rests, longer each time, or as long as it asks for; the store keeps that too, so that a
-restart does not ask a venue that has told us to wait.
+once. The minutes that came in live are looked at again within ten minutes: venues revise candles, and add late ones.
+A venue that fails rests, longer each time, or as long as it asks for; the store keeps that too, so that a restart does
+not ask a venue that has told us to wait.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _ASK_AGAIN_S = (0.25, 0.25, 0.5, 1.0, 2.0)
 _LONGEST_REST_S = 60
 _REST_MISCONFIGURED_S = 600
 _LOOK_AGAIN_MINUTES = 5
+"""How often, and how old a minute is at least when it is looked at for the last time."""
 _HOLES_MINUTES = 60
 _SETTLED_MS = 10 * MINUTE_MS
 """A minute that is still empty after so long stays empty: nothing was traded, or the venue lost it."""
@@ -193,6 +194,8 @@ class Fetcher:
                 elif want.answer.done():
                     log.warning("%s: %s", self.name, error)
                 _answer(want, error)
+            finally:
+                self._current = None
 
     def _next(self) -> _Want | None:
         """The first want that is due, once it is; none at the end."""
@@ -211,7 +214,7 @@ class Fetcher:
         return None
 
     def _serve(self, want: _Want) -> None:
-        """One try. A candle that is not there yet, or a venue that rests shortly, is asked again while there is time."""
+        """One try. A candle that is not there yet is asked for again while there is time; so is a venue after a rest."""
         try:
             if self._rests():
                 raise VenueUnavailable(self._resting_words())
@@ -304,7 +307,7 @@ class Fetcher:
                 live_from_ms = self._live_from_ms[symbol] = end_ms
             since_ms = min(covered[1], max(covered[0], self._doubtful_from_ms.get(symbol, covered[1])))
             if want.tries == 0 and end_ms // MINUTE_MS % _LOOK_AGAIN_MINUTES == 0:
-                again_ms = since_ms - _LOOK_AGAIN_MINUTES * MINUTE_MS
+                again_ms = end_ms - 2 * _LOOK_AGAIN_MINUTES * MINUTE_MS
                 holes = store.candles.gaps(self.name, symbol, end_ms - _HOLES_MINUTES * MINUTE_MS, end_ms)
                 late_ms = min((first_ms for first_ms, _ in holes if first_ms >= live_from_ms), default=again_ms)
                 since_ms = min(since_ms, max(live_from_ms, min(again_ms, late_ms)))

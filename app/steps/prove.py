@@ -142,9 +142,7 @@ class ProofStep:
                 return None
             if missing:
                 return ProveOutcome.GATHERING
-            return store.jobs.lease_together(
-                policy.owner, now_ms, policy.lease_ms, model, mine, least=least, most=most
-            )
+            return store.jobs.lease_together(policy.owner, now_ms, policy.lease_ms, model, mine, least=least, most=most)
 
     def _least(self, store: Store, waiting: list[PredictionId], missing: int) -> int:
         """From how many windows on a joint proof wins: by the gas of those that go on chain, or by its time."""

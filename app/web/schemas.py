@@ -13,7 +13,6 @@ from app.pipeline import TickReport
 from app.steps.publishing import StepReport
 from app.types import Attempt, Attestation, Disagreement, Prediction, Proof, Submission, iso
 
-
 MOST_GAPS = 100
 
 

@@ -25,7 +25,15 @@ from app.steps.collect import Collector
 from app.steps.fetch import Progress
 from app.steps.served import ServedFeed
 from app.types import Window
-from app.wiring.feeds import chosen_models, open_clock, open_collector, open_database, open_pool, open_venues, served_feed
+from app.wiring.feeds import (
+    chosen_models,
+    open_clock,
+    open_collector,
+    open_database,
+    open_pool,
+    open_venues,
+    served_feed,
+)
 from app.wiring.onchain import open_oracle, warn_of_development_srs
 
 log = logging.getLogger(__name__)

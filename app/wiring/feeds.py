@@ -90,9 +90,7 @@ def open_collector(
         stack.callback(fetcher.join, _HANGING_S)
         stack.callback(fetcher.stop)
     retention_ms = settings.candle_retention_days * 1440 * MINUTE_MS
-    return Collector(
-        fetchers, database, clock, metrics, straggler_s=settings.straggler_s, retention_ms=retention_ms
-    )
+    return Collector(fetchers, database, clock, metrics, straggler_s=settings.straggler_s, retention_ms=retention_ms)
 
 
 def model_for(feed: Feed, models: Mapping[str, ReleasedModel]) -> ReleasedModel:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 
 from fastapi.testclient import TestClient
-from pydantic import AnyHttpUrl
 
 from app.demo import MarketOptions, running_market, venue_urls
 from app.pipeline import TickOutcome
@@ -28,19 +27,19 @@ def test_venue_goes_away__the_last_forecast_is_served_with_its_age_and_the_reaso
         assert app.pipeline.prove_next() is ProveOutcome.PROVED
         client = stack.enter_context(TestClient(create_web(app)))
         before = client.get(f"/v1/feeds/{FEED}/latest").json()
-        app.pipeline.feeds[FEED].venues[0]._client.urls["api"]["public"] = "http://127.0.0.1:9/api/v3"
+        app.pipeline._collector.fetchers["binance"]._venue._client.urls["api"]["public"] = "http://127.0.0.1:9/api/v3"
 
-        assert app.pipeline.tick(FEED, window_end_ms + MINUTE_MS) is TickOutcome.VENUE_UNAVAILABLE
+        assert app.pipeline.tick(FEED, window_end_ms + MINUTE_MS) is TickOutcome.SKIPPED
 
         after = client.get(f"/v1/feeds/{FEED}/latest").json()
         assert after["id"] == before["id"]
         assert after["age_seconds"] >= before["age_seconds"]
         tick = client.get(f"/v1/feeds/{FEED}").json()["last_tick"]
-        assert tick["outcome"] == "venue-unavailable"
+        assert (tick["outcome"], tick["reason"]) == ("skipped", "no-quorum")
         assert "binance cannot be reached" in tick["detail"]
 
 
-def test_window_with_a_long_gap__is_refused_and_the_reason_served(scratch_settings: Settings) -> None:
+def test_window_that_has_not_ended__is_refused_and_the_reason_served(scratch_settings: Settings) -> None:
     with contextlib.ExitStack() as stack:
         url, clock = stack.enter_context(running_market(MarketOptions()))
         settings = scratch_settings.model_copy(
@@ -48,5 +47,5 @@ def test_window_with_a_long_gap__is_refused_and_the_reason_served(scratch_settin
         )
         app = stack.enter_context(application(settings, clock=clock))
         # A window that ends after the market's present: its last minutes do not exist.
-        assert app.pipeline.tick(FEED, clock.last_minute_ms() + 5 * MINUTE_MS) is TickOutcome.WINDOW_INCOMPLETE
-        assert "missing" in app.pipeline.last_tick[FEED].detail
+        assert app.pipeline.tick(FEED, clock.last_minute_ms() + 5 * MINUTE_MS) is TickOutcome.SKIPPED
+        assert "its newest minute is late" in app.pipeline.last_tick[FEED].detail

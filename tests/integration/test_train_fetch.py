@@ -45,7 +45,7 @@ def simulated_market(*arguments: str) -> Iterator[str]:
     command = [sys.executable, "-m", "app.sim", "--follow-stdin", "--speed", "1e-9", *arguments]
     with subprocess.Popen(command, text=True, stdin=PIPE, stdout=PIPE) as child:
         assert child.stdout is not None
-        yield child.stdout.readline().split()[-1]
+        yield child.stdout.readline().split()[-1] + "/binance"
         child.terminate()
 
 

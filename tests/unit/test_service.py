@@ -51,9 +51,7 @@ def test_tick__while_the_one_before_still_loads_history__is_left_out() -> None:
     assert pipeline.ticks == 1
 
 
-@pytest.mark.parametrize(
-    "trouble", [TickOutcome.SKIPPED, TickOutcome.FAILED], ids=str
-)
+@pytest.mark.parametrize("trouble", [TickOutcome.SKIPPED, TickOutcome.FAILED], ids=str)
 def test_tick__in_trouble__is_tried_again_within_its_minute(trouble: TickOutcome) -> None:
     pipeline = SlowPipeline(trouble, trouble, TickOutcome.PREDICTED)
     pipeline.let_go.set()

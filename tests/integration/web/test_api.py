@@ -188,7 +188,7 @@ def test_verify__of_a_changed_bundle__names_what_fails(client: TestClient, bundl
     changed["observation"][3] += 1
     verdict = client.post("/v1/verify", json=changed).json()
     assert (verdict["holds"], verdict["failed"]) == (False, "observation")
-    assert verdict["checks"] == ["model_id", "candles", "window_end"]
+    assert verdict["checks"] == ["model_id", "markets", "candles", "window_end"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -119,7 +120,7 @@ def test_after_two_hours_away__asks_for_what_was_missed_and_for_no_minute_twice(
     for minutes in (120, 121, 122):
         window = later.window(serve(venue), window_end_ms + minutes * MINUTE_MS).window
     ends = [window_end_ms + minutes * MINUTE_MS for minutes in (0, 120, 121, 122)]
-    assert venue.asked[1:] == list(zip(ends, ends[1:], strict=False))
+    assert venue.asked[1:] == list(itertools.pairwise(ends))
     assert len(window.candles["binance"]) == CANDLES_NEEDED
 
 
@@ -169,7 +170,7 @@ def test_candle_that_does_not_come__makes_the_venue_late(
 ) -> None:
     venue.hidden = {window_end_ms - MINUTE_MS}
     with pytest.raises(
-        NoQuorum, match="0 of 1 venues have the minute to .*, 1 must: binance: its newest minute is late"
+        NoQuorum, match=r"0 of 1 venues have the minute to .*, 1 must: binance: its newest minute is late"
     ):
         live(0)
     assert collector.fetchers["binance"].health.state is VenueState.LATE
