@@ -101,6 +101,12 @@ class Collector:
         for fetcher in self.fetchers.values():
             fetcher.stop()
 
+    def join(self, timeout_s: float) -> None:
+        """After `stop`: until nobody is asked any more, ``timeout_s`` at most where a venue hangs."""
+        give_up = time.monotonic() + timeout_s
+        for fetcher in self.fetchers.values():
+            fetcher.join(max(0.0, give_up - time.monotonic()))
+
     def skew_s(self) -> float | None:
         """The venues' clocks against this machine's, the median in seconds; none while no venue has told its time."""
         known = [one.health.skew_ms for one in self.fetchers.values()]

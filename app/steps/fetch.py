@@ -214,7 +214,7 @@ class Fetcher:
         return None
 
     def _serve(self, want: _Want) -> None:
-        """One try. A candle that is not there yet is asked for again while there is time; so is a venue after a rest."""
+        """One try. A candle that is not there yet is asked for again while there is time, as after a short rest."""
         try:
             if self._rests():
                 raise VenueUnavailable(self._resting_words())

@@ -87,10 +87,14 @@ def open_collector(
     fetchers = {venue.name: Fetcher(venue, database, clock, metrics, policy, progress) for venue in venues}
     for fetcher in fetchers.values():
         fetcher.start()
-        stack.callback(fetcher.join, _HANGING_S)
         stack.callback(fetcher.stop)
     retention_ms = settings.candle_retention_days * 1440 * MINUTE_MS
-    return Collector(fetchers, database, clock, metrics, straggler_s=settings.straggler_s, retention_ms=retention_ms)
+    collector = Collector(
+        fetchers, database, clock, metrics, straggler_s=settings.straggler_s, retention_ms=retention_ms
+    )
+    stack.callback(collector.join, _HANGING_S)
+    stack.callback(collector.stop)
+    return collector
 
 
 def model_for(feed: Feed, models: Mapping[str, ReleasedModel]) -> ReleasedModel:
