@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.clock import Clock, wall_ms
-from app.errors import NotNow, OracleError
+from app.errors import NotNow, OracleError, WindowIncomplete
 from app.features.variation import observe
 from app.metrics import Metrics
 from app.steps.attest import AttestOutcome, AttestStep
-from app.steps.collect import Collector
+from app.steps.collect import Collected, Collector
 from app.steps.fetch import VenueHealth
 from app.steps.prove import ProofStep, ProveOutcome
 from app.steps.publishing import OracleTarget, StepReport, SubmitOutcome
@@ -75,7 +75,7 @@ class Pipeline:
         """Candles → observation → network → stored, with its proof job. Says whether it is new."""
         served = self.feeds[feed]
         collected = self._collector.window(served, window_end_ms)
-        observation = observe(collected.window, served.spec)
+        observation = self._observe(collected, served)
         forecast = served.network.forecast(observation.values)
         prediction = self._prediction(served, observation, collected.sources, forecast)
         with self._database.unit_of_work() as store:
@@ -146,6 +146,14 @@ class Pipeline:
             self._metrics.ticks.labels(feed, outcome).inc()
             log.info("%s at %s: %s (%s)", feed, iso(window_end_ms), outcome, detail)
         return outcome
+
+    def _observe(self, collected: Collected, served: ServedFeed) -> Observation:
+        """Raises `WindowIncomplete`, with the venues that it was tried without."""
+        try:
+            return observe(collected.window, served.spec)
+        except WindowIncomplete as error:
+            without = "; ".join(f"{name}: {words}" for name, words in collected.sources.left_out.items())
+            raise WindowIncomplete(f"{error}; without {without}" if without else str(error)) from error
 
     def _prediction(
         self, served: ServedFeed, observation: Observation, sources: Sources, forecast: Forecast

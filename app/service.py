@@ -103,8 +103,8 @@ class Service:
         )
 
     def _tick(self, feed: str) -> None:
-        """The newest window, again and again while it cannot be had, until the next one takes its place."""
-        if not self._ticking[feed].acquire(blocking=False):  # still loading history: it ends with a newer window anyway
+        """The newest window, unless a tick before this one is still at it: that goes on to the newest by itself."""
+        if not self._ticking[feed].acquire(blocking=False):
             return
         try:
             self._tick_until_done(feed)
@@ -112,14 +112,16 @@ class Service:
             self._ticking[feed].release()
 
     def _tick_until_done(self, feed: str) -> None:
+        """Again and again while the window cannot be had; when another minute has ended meanwhile, that one instead."""
         clock = self._app.clock
-        window_end_ms = clock.last_minute_ms()
-        while not self._stopping.is_set() and clock.last_minute_ms() == window_end_ms:
+        while not self._stopping.is_set():
+            window_end_ms = clock.last_minute_ms()
             outcome = self._app.pipeline.tick(feed, window_end_ms)
             self._work.set()
-            if outcome not in _TRY_AGAIN:
+            if outcome not in _TRY_AGAIN and clock.last_minute_ms() == window_end_ms:
                 return
-            self._stopping.wait(_TICK_AGAIN_S / clock.speed)
+            to_next_s = clock.seconds_until(window_end_ms + MINUTE_MS) + self._app.settings.settle_s
+            self._stopping.wait(max(0.0, min(_TICK_AGAIN_S / clock.speed, to_next_s)))
 
     def _prune(self) -> None:
         try:

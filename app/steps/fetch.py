@@ -117,6 +117,7 @@ class Fetcher:
         self._state = VenueState.UNKNOWN
         self._reason: str | None = None
         self._rest: VenueRest | None = None
+        self._rest_ms = 0
         self._skew_ms: int | None = None
         self._clock_asked_ms = 0
         self._live_from_ms: dict[str, int] = {}
@@ -128,6 +129,7 @@ class Fetcher:
         """Raises `StoreUnavailable`: how long the venue still rests is in the store."""
         with self._database.unit_of_work(write=False) as store:
             self._rest = store.venues.rest(self.name)
+        self._rest_ms = self._rest.until_ms - wall_ms() if self._rest else 0
         self._thread.start()
 
     def stop(self) -> None:
@@ -155,8 +157,8 @@ class Fetcher:
         with self._changed:
             if self._stopping:
                 _answer(want, VenueUnavailable(_STOPPING))
-            elif self._rests() and self._rest_ends() > give_up:
-                _answer(want, VenueUnavailable(self._resting_words()))
+            elif (rest := self._resting()) and _ends(rest) > give_up:
+                _answer(want, VenueUnavailable(_in_words(rest)))
             else:
                 self._wants.append(want)
                 self._changed.notify()
@@ -169,8 +171,9 @@ class Fetcher:
 
     @property
     def health(self) -> VenueHealth:
-        if self._rest is not None:
-            return VenueHealth(VenueState.RESTING, self._rest.reason, self._rest.until_ms, self._skew_ms)
+        rest = self._rest  # once: its own thread may take it away meanwhile
+        if rest is not None:
+            return VenueHealth(VenueState.RESTING, rest.reason, rest.until_ms, self._skew_ms)
         if self.off_time:
             return VenueHealth(VenueState.OFF_TIME, self.off_time, None, self._skew_ms)
         return VenueHealth(self._state, self._reason, None, self._skew_ms)
@@ -186,7 +189,7 @@ class Fetcher:
         while (want := self._next()) is not None:
             try:
                 self._serve(want)
-                if not (self._wants or self._rests()):  # nobody waits for the venue now, and it may be asked
+                if not (self._wants or self._resting()):  # nobody waits for the venue now, and it may be asked
                     self._compare_clocks()
             except Exception as error:  # whoever waits must hear of a bug as well
                 if not isinstance(error, OracleError):
@@ -216,31 +219,29 @@ class Fetcher:
     def _serve(self, want: _Want) -> None:
         """One try. A candle that is not there yet is asked for again while there is time, as after a short rest."""
         try:
-            if self._rests():
-                raise VenueUnavailable(self._resting_words())
+            if rest := self._resting():
+                raise VenueUnavailable(_in_words(rest))
             if self._is_off_time():
-                self._finish_off_time(want)
+                self._metrics.venue_answers.labels(self.name, "off-time").inc()
+                self._metrics.venue_up.labels(self.name).set(0)
+                _answer(want, VenueUnavailable(self.off_time))
                 return
             fresh = self._refresh(want)
         except VenueUnavailable as error:
-            if not (self._rests() or self._stopping):
+            if not (self._resting() or self._stopping):
                 self._take_rest(error, vars(error).get("retry_after_s"))
-            self._again(want, self._rest_ends(), error)
+            self._again(want, _ends(self._resting()), error)
             return
-        except StoreUnavailable:  # not the venue's fault
-            raise
         except Misconfigured as error:
-            self._take_rest(error, _REST_MISCONFIGURED_S)
+            if not isinstance(error, StoreUnavailable):  # that is not the venue's fault
+                self._take_rest(error, _REST_MISCONFIGURED_S)
             raise
         self._wake_from_rest()
-        self._state, self._reason = (
-            (VenueState.FRESH, None)
-            if fresh
-            else (VenueState.LATE, f"the minute to {iso(want.end_ms)} is not there yet")
-        )
         if fresh:
+            self._state, self._reason = VenueState.FRESH, None
             self._finish(want, fresh=True)
         else:
+            self._state, self._reason = VenueState.LATE, f"the minute to {iso(want.end_ms)} is not there yet"
             pause_s = _ASK_AGAIN_S[min(want.tries, len(_ASK_AGAIN_S) - 1)] / self._clock.haste
             self._again(want, time.monotonic() + pause_s, None)
 
@@ -254,11 +255,6 @@ class Fetcher:
         if self.off_time:
             self._compare_clocks()
         return self.off_time is not None
-
-    def _finish_off_time(self, want: _Want) -> None:
-        self._metrics.venue_answers.labels(self.name, "off-time").inc()
-        self._metrics.venue_up.labels(self.name).set(0)
-        _answer(want, VenueUnavailable(self.off_time))
 
     def _again(self, want: _Want, due: float, error: VenueUnavailable | None) -> None:
         """Put the want back until ``due``, or answer it when that is too late for whoever waits."""
@@ -329,7 +325,7 @@ class Fetcher:
         self._metrics.candles.labels(self.name).inc(added.new)
         if self._progress:
             self._progress(self.name, page.done, page.total)
-        return reached_ms
+        return max(asked_ms, covers_ms)
 
     def _closed_there(self, end_ms: int) -> int:
         """``end_ms``, or the end of the venue's own last closed minute where its clock is behind ours."""
@@ -339,7 +335,7 @@ class Fetcher:
 
     def _compare_clocks(self) -> None:
         """Now and then, when nobody waits for it; a venue that does not say its time is believed."""
-        if self._clock.now_ms() - self._clock_asked_ms < _CLOCK_EVERY_MS:
+        if 0 <= self._clock.now_ms() - self._clock_asked_ms < _CLOCK_EVERY_MS:  # ours may have been set back
             return
         asked_ms, asked_wall_ms = self._clock.now_ms(), wall_ms()
         self._clock_asked_ms = asked_ms // MINUTE_MS * MINUTE_MS
@@ -359,23 +355,17 @@ class Fetcher:
             doubtful_ms = self._clock_asked_ms - _LOOK_AGAIN_MINUTES * MINUTE_MS
             self._doubtful_from_ms = dict.fromkeys(self._live_from_ms, doubtful_ms)
 
-    def _rests(self) -> bool:
-        return self._rest is not None and wall_ms() < self._rest.until_ms
-
-    def _rest_ends(self) -> float:
-        """On the monotonic clock."""
-        until_ms = self._rest.until_ms if self._rest else 0
-        return time.monotonic() + max(0, until_ms - wall_ms()) / 1000
-
-    def _resting_words(self) -> str:
-        assert self._rest is not None  # noqa: S101  only asked while it rests
-        return f"{self._rest.reason}; asked again in {max(1, (self._rest.until_ms - wall_ms()) // 1000)} s"
+    def _resting(self) -> VenueRest | None:
+        """Its rest, unless that is over, or longer by now than it was: then our clock has been set back."""
+        rest = self._rest
+        return rest if rest is not None and 0 < rest.until_ms - wall_ms() <= self._rest_ms else None
 
     def _take_rest(self, error: OracleError, asked_s: int | None) -> None:
         failures = self._rest.failures + 1 if self._rest else 1
         rest_s = max(min(2 ** (failures - 1), _LONGEST_REST_S), asked_s or 0)
         since_ms = self._rest.since_ms if self._rest else wall_ms()
-        self._rest = VenueRest(self.name, failures, wall_ms() + 1000 * rest_s, str(error), since_ms)
+        self._rest_ms = 1000 * rest_s
+        self._rest = VenueRest(self.name, failures, wall_ms() + self._rest_ms, str(error), since_ms)
         self._metrics.venue_answers.labels(self.name, "limited" if asked_s else "failed").inc()
         self._metrics.venue_up.labels(self.name).set(0)
         if failures == 1 or rest_s >= _LONGEST_REST_S:
@@ -390,6 +380,15 @@ class Fetcher:
         self._rest = None
         with self._database.unit_of_work() as store:
             store.venues.clear(self.name)
+
+
+def _ends(rest: VenueRest | None) -> float:
+    """On the monotonic clock; now where there is none."""
+    return time.monotonic() + (max(0, rest.until_ms - wall_ms()) / 1000 if rest else 0)
+
+
+def _in_words(rest: VenueRest) -> str:
+    return f"{rest.reason}; asked again in {max(1, (rest.until_ms - wall_ms()) // 1000)} s"
 
 
 def _answer(want: _Want, answer: bool | Exception) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.service import Service
 from app.steps.attest import AttestOutcome
 from app.steps.prove import ProveOutcome
 from app.steps.publishing import SubmitOutcome
+from app.types import MINUTE_MS
 
 FEED = "btc-usdt-4h"
 
@@ -24,18 +26,24 @@ class SlowPipeline:
         self.started, self.let_go = threading.Event(), threading.Event()
         self.outcomes = list(outcomes)
         self.ticks = 0
+        self.windows: list[int] = []
 
     def tick(self, feed: str, window_end_ms: int) -> TickOutcome:
         self.ticks += 1
+        self.windows.append(window_end_ms // MINUTE_MS)
         self.started.set()
         assert self.let_go.wait(10)
         return self.outcomes.pop(0)
 
 
-def service_of(pipeline: SlowPipeline) -> Service:
-    # The minute never ends, and the market's clock runs fast: the pause between two attempts is short.
-    clock = SimpleNamespace(last_minute_ms=lambda: 60_000, speed=1000)
-    application: Any = SimpleNamespace(pipeline=pipeline, clock=clock)
+def service_of(pipeline: SlowPipeline, minutes: Sequence[int] = ()) -> Service:
+    """On a clock that shows the ends of these minutes at one question after the other, and then stands at the last."""
+    shown = [MINUTE_MS * minute for minute in minutes]
+    # The market's clock runs fast: the pause between two attempts is short.
+    clock = SimpleNamespace(
+        last_minute_ms=lambda: shown.pop(0) if shown else 9 * MINUTE_MS, seconds_until=lambda _: 0.01, speed=1000
+    )
+    application: Any = SimpleNamespace(pipeline=pipeline, clock=clock, settings=SimpleNamespace(settle_s=0.0))
     return Service(application)
 
 
@@ -57,6 +65,15 @@ def test_tick__in_trouble__is_tried_again_within_its_minute(trouble: TickOutcome
     pipeline.let_go.set()
     service_of(pipeline)._tick(FEED)
     assert pipeline.ticks == 3
+
+
+@pytest.mark.parametrize("first", [TickOutcome.SKIPPED, TickOutcome.PREDICTED], ids=str)
+def test_tick__the_next_minute_ends_meanwhile__goes_on_with_that_one(first: TickOutcome) -> None:
+    pipeline = SlowPipeline(first, TickOutcome.PREDICTED)
+    pipeline.let_go.set()
+    asked = [5, 6, 6, 6] if first is TickOutcome.PREDICTED else [5, 6, 6]
+    service_of(pipeline, asked)._tick(FEED)
+    assert pipeline.windows == [5, 6]
 
 
 class CountingPipeline:

@@ -302,7 +302,8 @@ function venueItem(venue) {
   const item = made("li", "", venue.venue);
   item.append(made("span", "quiet", venue.symbol), made("span", "state", venueWords(venue)));
   item.lastChild.dataset.kind = VENUE_KINDS[venue.state] ?? "warn";
-  if (venue.reason) item.append(made("span", "reason quiet", venue.reason));
+  const again = venue.rests_until ? `; asked again at ${utc(Date.parse(venue.rests_until)).slice(11)}` : "";
+  if (venue.reason) item.append(made("span", "reason quiet", venue.reason + again));
   return item;
 }
 

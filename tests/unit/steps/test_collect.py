@@ -154,6 +154,54 @@ def test_window__venue_far_from_the_others__is_left_out_and_counted(
     assert metrics.registry.get_sample_value("veriregime_venue_left_out", labels) == 1
 
 
+def test_window__far_venue_whose_history_the_others_lack__stays_in(
+    collect_from: Collect,
+    serve: Serve,
+    three: list[Venue],
+    market: Candles,
+    make_candles: Callable[..., Candles],
+    window_end_ms: int,
+) -> None:
+    three[1].candles = market.between(window_end_ms - 720 * MINUTE_MS, window_end_ms)
+    three[2].candles = make_candles(CANDLES_NEEDED, level=120_000.0)
+    collector, served = collect_from(*three), serve(*three, quorum=2)
+    assert sorted(collector.window(served, window_end_ms).window.candles) == ["binance", "coinbase", "kraken"]
+
+
+def test_window__returns_that_were_set_aside__are_counted_by_venue_and_reason(
+    collect_from: Collect, serve: Serve, three: list[Venue], market: Candles, window_end_ms: int
+) -> None:
+    rows = market.between(0, window_end_ms).rows()
+    for row in rows[-10:]:
+        row[1:5] = [rows[-11][4]] * 4
+    three[2].candles = Candles.from_rows(rows)
+    metrics = Metrics()
+    collect_from(*three, metrics=metrics).window(serve(*three, quorum=2), window_end_ms)
+    counted = {
+        (venue.name, why): metrics.registry.get_sample_value(
+            "veriregime_venue_minutes_set_aside", {"feed": "btc-usdt-4h", "venue": venue.name, "why": why}
+        )
+        for venue in three
+        for why in ("frozen", "outlying")
+    }
+    assert counted.pop(("kraken", "frozen")) == 10
+    assert set(counted.values()) == {0}
+
+
+def test_stop__what_a_venue_answers_afterwards_is_not_stored(
+    collect_from: Collect, serve: Serve, three: list[Venue], sqlite_database: Database, window_end_ms: int
+) -> None:
+    stuck = Stuck(three[0])
+    collector = collect_from(stuck)
+    threading.Timer(0.05, collector.stop).start()
+    with pytest.raises(NoQuorum, match="stopping"):
+        collector.window(serve(three[0]), window_end_ms)
+    stuck.go.set()
+    collector.join(timeout_s=5)
+    with sqlite_database.unit_of_work(write=False) as store:
+        assert store.candles.range("binance", "BTC/USDT") is None
+
+
 def test_stop__whoever_waits_for_a_window_hears_at_once(
     collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:

@@ -316,6 +316,89 @@ def test_candle_that_the_venue_has_not_closed_by_its_own_clock__is_not_stored(
         live(1)
 
 
+def test_venue_whose_clock_is_off__is_not_asked_for_candles_and_what_came_just_before_is_asked_for_again(
+    live: Callable[[int], Candles], collector: Collector, venue: Venue, window_end_ms: int
+) -> None:
+    off_ms = [0]
+    venue.told_ms = lambda: collector.fetchers["binance"]._clock.now_ms() + off_ms[0]
+    live(0)
+    wait_until(lambda: collector.skew_s() == 0)
+    off_ms[0] = 30_000
+    with suppress(NoQuorum):
+        live(1)
+    wait_until(lambda: collector.skew_s() == 30)
+    asked = len(venue.asked)
+    for minutes in (2, 3):
+        with pytest.raises(NoQuorum, match="30[.]0 s ahead"):
+            live(minutes)
+    assert len(venue.asked) == asked
+    off_ms[0] = 0
+    assert len(live(4)) == CANDLES_NEEDED
+    assert venue.asked[asked:] == [(window_end_ms - 4 * MINUTE_MS, window_end_ms + 4 * MINUTE_MS)]
+
+
+def test_venue_that_rests__is_not_asked_for_its_time_either(
+    live: Callable[[int], Candles], collector: Collector, venue: Venue
+) -> None:
+    asked: list[int] = []
+    venue.told_ms = lambda: asked.append(1) or 0
+    venue.fails_at_page = 1
+    with pytest.raises(NoQuorum):
+        live(0)
+    wait_until(lambda: collector.fetchers["binance"]._current is None)
+    assert not asked
+
+
+def test_clock_that_was_set_back__ends_no_rest_later_and_is_compared_again(
+    live: Callable[[int], Candles], collector: Collector, venue: Venue, wall: list[int]
+) -> None:
+    fetcher = collector.fetchers["binance"]
+    venue.told_ms = lambda: fetcher._clock.now_ms() + 90_000
+    with suppress(NoQuorum):
+        live(60)
+    wait_until(lambda: collector.skew_s() == 90)
+    venue.told_ms, venue.fails_at_page = lambda: fetcher._clock.now_ms(), 1
+    with pytest.raises(NoQuorum, match="the exchange is down"):
+        live(50)
+    wall[0] -= 3_600_000
+    venue.fails_at_page = None
+    live(50)
+    assert fetcher.health.state is VenueState.FRESH
+
+
+def test_candle_revised_just_after_a_look__is_seen_at_the_next_one(
+    live: Callable[[int], Candles], venue: Venue, market: Candles, window_end_ms: int
+) -> None:
+    for minutes in range(6):
+        live(minutes)
+    changed_ms = window_end_ms + 3 * MINUTE_MS
+    venue.candles = row_changed(market, changed_ms, close=123_456.0)
+    for minutes in range(6, 11):
+        found = live(minutes)
+    assert found.close[found.open_time_ms == changed_ms] == [123_456.0]
+
+
+def test_page_that_ends_amid_missing_minutes__is_followed_without_a_break_in_what_is_covered(
+    live: Callable[[int], Candles], venue: Venue, sqlite_database: Database, start_ms: int, window_end_ms: int
+) -> None:
+    venue.page_minutes = CANDLES_NEEDED - 4
+    venue.hidden = set(range(window_end_ms - 6 * MINUTE_MS, window_end_ms - 3 * MINUTE_MS, MINUTE_MS))
+    live(0)
+    with sqlite_database.unit_of_work(write=False) as store:
+        assert store.candles.covered("binance", BTC) == (start_ms, window_end_ms)
+
+
+def test_venue_dead_for_hundreds_of_ticks__leaves_nothing_behind(
+    live: Callable[[int], Candles], collector: Collector, venue: Venue, wall: list[int]
+) -> None:
+    venue.fails_at_page = 1
+    for _ in range(300):
+        wall[0] += 60_000
+        with pytest.raises(NoQuorum):
+            live(0)
+    assert collector.fetchers["binance"]._wants == []
+
+
 def test_bug_in_the_venue__reaches_whoever_waits(
     collector: Collector, serve: Serve, venue: Venue, window_end_ms: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -349,7 +432,11 @@ def test_prune__forgets_what_is_past_its_retention(
 
 def wait_for_skew(collector: Collector) -> None:
     """The clocks are compared once nobody waits for the venue."""
+    wait_until(lambda: collector.skew_s() is not None)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
     give_up = time.monotonic() + 5
-    while collector.skew_s() is None and time.monotonic() < give_up:
+    while not condition() and time.monotonic() < give_up:
         time.sleep(0.002)
-    assert collector.skew_s() is not None
+    assert condition()
