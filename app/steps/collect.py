@@ -129,7 +129,7 @@ class Collector:
                 left_s = max(0.0, enough_at + self._patience_s(served, waiting, asked) - time.monotonic())
             done, waiting = wait(waiting, timeout=left_s, return_when=FIRST_COMPLETED)
             trouble |= {asked[one]: words for one in done if (words := _trouble(one)) is not None}
-            if not done:
+            if not done and left_s == 0:  # where it was more, one of them may have begun to load its history meanwhile
                 break
         trouble |= {asked[one]: "it did not answer in time" for one in waiting}
         self._remember(served, trouble)

@@ -291,18 +291,18 @@ class Fetcher:
 
     def _missing(self, want: _Want) -> list[tuple[int, int]]:
         """The stretches to ask for, newest last. Only the newest minutes that came in live are asked for again."""
-        symbol, start_ms, end_ms = want.symbol, want.start_ms, want.end_ms
+        symbol, start_ms, end_ms, newest_ms = want.symbol, want.start_ms, want.end_ms, want.end_ms - MINUTE_MS
         with self._database.unit_of_work(write=False) as store:
             covered = store.candles.covered(self.name, symbol)
             if covered is None or covered[1] < start_ms:
-                self._live_from_ms[symbol] = end_ms
+                self._live_from_ms[symbol] = newest_ms
                 return [(start_ms, end_ms)]
             older = [(start_ms, covered[0])] if covered[0] > start_ms else []
-            live_from_ms = self._live_from_ms.setdefault(symbol, end_ms)
+            live_from_ms = self._live_from_ms.setdefault(symbol, newest_ms)
             if end_ms - covered[1] > _LOOK_AGAIN_MINUTES * MINUTE_MS:
-                live_from_ms = self._live_from_ms[symbol] = end_ms
+                live_from_ms = self._live_from_ms[symbol] = newest_ms
             since_ms = min(covered[1], max(covered[0], self._doubtful_from_ms.get(symbol, covered[1])))
-            if want.tries == 0 and end_ms // MINUTE_MS % _LOOK_AGAIN_MINUTES == 0:
+            if covered[1] < end_ms and want.tries == 0 and end_ms // MINUTE_MS % _LOOK_AGAIN_MINUTES == 0:
                 again_ms = end_ms - 2 * _LOOK_AGAIN_MINUTES * MINUTE_MS
                 holes = store.candles.gaps(self.name, symbol, end_ms - _HOLES_MINUTES * MINUTE_MS, end_ms)
                 late_ms = min((first_ms for first_ms, _ in holes if first_ms >= live_from_ms), default=again_ms)

@@ -119,7 +119,11 @@ def test_oversized_bundle__is_refused(veriregime: Run) -> None:
 
 
 def test_venue_that_is_away__is_one_line(veriregime: Run) -> None:
-    away = {"VERIREGIME_VENUES": "binance", "VERIREGIME_VENUE_URLS": '{"binance": "http://127.0.0.1:9"}'}
+    away = {
+        "VERIREGIME_VENUES": "binance",
+        "VERIREGIME_VENUE_URLS": '{"binance": "http://127.0.0.1:9"}',
+        "VERIREGIME_LATE_CANDLE_S": "0",
+    }
     done = veriregime("predict", "btc-usdt-4h", **away)
     assert done.returncode == 2
     assert "binance cannot be reached" in done.stderr
@@ -190,8 +194,12 @@ def test_demo__until_ctrl_c__shows_a_confirmed_forecast_and_leaves_no_process(
         assert not [key for key in (KEY, *ATTESTER_KEYS) if key.removeprefix("0x") in told]
         family = psutil.Process(demo.pid).children(recursive=True)
         assert len(family) >= 5  # market, chain, two attesters, prover
-        used = sum(process.memory_info().rss for process in (psutil.Process(demo.pid), *family))
-        assert used <= 2**30
+        provers = [child for child in psutil.Process(demo.pid).children() if "app.proving.worker" in child.cmdline()]
+        used = sum(process.memory_info().rss for process in (psutil.Process(demo.pid), *provers))
+        assert used <= 2**29
+        for feed in httpx2.get(f"{url}/v1/feeds").json()["feeds"]:
+            states = {venue["venue"]: venue["state"] for venue in feed["venues"]}
+            assert states == dict.fromkeys(("binance", "coinbase", "kraken"), "fresh"), feed["feed"]
     finally:
         os.killpg(demo.pid, signal.SIGINT)
         assert demo.wait(15) == 0, log.read_text()

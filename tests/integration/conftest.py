@@ -20,7 +20,8 @@ from app.wiring import Application
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """An installation of its own; its keys are built once."""
-    return Settings(_env_file=None, var_dir=tmp_path_factory.mktemp("var"), port=0)  # type: ignore[call-arg]
+    var = tmp_path_factory.mktemp("var")
+    return Settings(_env_file=None, var_dir=var, port=0, feeds=("btc-usdt-4h",))  # type: ignore[call-arg]
 
 
 @pytest.fixture(scope="session")

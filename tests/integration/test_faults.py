@@ -42,6 +42,7 @@ SEED = 7
 START_MS = parse_time("2026-03-02T09:30:00Z")
 SETTLE_MS = 1_000
 HOUR = 60
+PATIENT_S, IMPATIENT_S = 10.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,11 @@ class Oracle:
     def states(self) -> set[VenueState]:
         return {health.state for health in self.app.pipeline.venues().values()}
 
+    def expect_answers_within(self, seconds: float, venues: Sequence[str] = SIMULATED_VENUES) -> None:
+        """The time limit of a request to these; it is long elsewhere, for the machine may be busy."""
+        for venue in venues:
+            self.app.pipeline._collector.fetchers[venue]._venue._client.timeout = round(1_000 * seconds)
+
     def undisturbed(self) -> Forecast:
         """From the venues' own candles, without HTTP; of Kraken's week before the start there is only what it keeps."""
         served, end_ms = self.app.pipeline.feeds[FEED], self.world.clock.last_minute_ms()
@@ -212,15 +218,13 @@ def running_world() -> Iterator[World3]:
 
 @contextmanager
 def running_oracle(world: World3, settings: Settings, folder: Path, **own: Any) -> Iterator[Oracle]:
-    """On a database in the folder, impatient, and with all the requests it likes."""
+    """On a database in the folder; it may ask as often as it likes, and waits for no late candle."""
     wired = settings.model_copy(
         update={
             "venues": SIMULATED_VENUES,
             "venue_urls": venue_urls(world.url, SIMULATED_VENUES),
             "database_url": SecretStr(f"sqlite:///{folder / 'veriregime.db'}"),
-            "venue_timeout_s": 0.3,
             "late_candle_s": 0.05,
-            "straggler_s": 0.3,
         }
         | own
     )
@@ -299,9 +303,11 @@ def test_one_of_three_misbehaves__every_minute_is_published_nearly_undisturbed_a
     (venue,) = some_of_three(number, 1)
     oracle.leap(5 * HOUR)
     before = oracle.sample(case.metric, venue=venue, **case.labels)
+    oracle.expect_answers_within(IMPATIENT_S if case.kind is FaultKind.TIMEOUT else PATIENT_S, [venue])
     oracle.world.misbehave([venue], case.kind, **case.told)
     disturbed = oracle.minutes(9)
     seen = oracle.sample(case.metric, venue=venue, **case.labels) - before
+    oracle.expect_answers_within(PATIENT_S)
     disturbed += oracle.minutes(3)
     for minute in disturbed:
         assert minute.published, minute.report
@@ -321,8 +327,11 @@ def test_two_of_three_misbehave_alike__nothing_false_is_published_and_it_comes_b
     oracle: Oracle, web: TestClient, number: int, case: Case
 ) -> None:
     oracle.leap(5 * HOUR)
-    oracle.world.misbehave(some_of_three(number, 2), case.kind, **case.told)
+    venues = some_of_three(number, 2)
+    oracle.expect_answers_within(IMPATIENT_S if case.kind is FaultKind.TIMEOUT else PATIENT_S, venues)
+    oracle.world.misbehave(venues, case.kind, **case.told)
     disturbed = oracle.minutes(9)
+    oracle.expect_answers_within(PATIENT_S)
     served = web.get(f"/v1/feeds/{FEED}").json()["last_tick"]
     afterwards = oracle.minutes_until_all_is_well(most=14)
     assert [place for place, minute in enumerate(disturbed) if minute.published] == [*PUBLISHED.get(case.kind, NOTHING)]
@@ -362,7 +371,7 @@ def test_all_venues_away_for_two_hours__the_first_minute_afterwards_is_whole_and
     back_ms = oracle.world.clock.last_minute_ms()
     oracle.minutes(11)
     answered = oracle.world.answered()
-    missed = range(away_ms, back_ms, MINUTE_MS)
+    missed = range(away_ms, back_ms - MINUTE_MS, MINUTE_MS)  # the newest one is live, and looked at again
     assert {answered[venue, "BTC/USDT", minute] for venue in SIMULATED_VENUES for minute in missed} == {1}
 
 
@@ -386,9 +395,9 @@ def test_two_hours_of_downtime__the_store_is_whole_after_one_tick_of_each_feed_a
             after.settle()
         answered = world.answered()
         markets = [(venue, symbol) for venue in SIMULATED_VENUES for symbol in ("BTC/USDT", "ETH/USDT")]
-        missed = range(closed_ms, back_ms, MINUTE_MS)
+        missed = range(closed_ms, back_ms - MINUTE_MS, MINUTE_MS)
         assert {answered[*market, minute] for market in markets for minute in missed} == {1}
-        assert min(minute for _, _, minute in answered) >= closed_ms
+        assert min(minute for _, _, minute in answered) == closed_ms
         with after.app.database.unit_of_work(write=False) as store:
             assert not any(store.candles.gaps(*market, closed_ms - HOUR * MINUTE_MS, back_ms) for market in markets)
 
@@ -397,9 +406,10 @@ def test_end_while_every_venue_hangs__takes_no_longer_than_a_moment_and_leaves_n
     world: World3, settings: Settings, tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
-        oracle = stack.enter_context(running_oracle(world, settings, tmp_path, venue_timeout_s=1.2))
+        oracle = stack.enter_context(running_oracle(world, settings, tmp_path))
         assert oracle.tick() is TickOutcome.PREDICTED
         oracle.settle()
+        oracle.expect_answers_within(1.5)
         world.misbehave(SIMULATED_VENUES, FaultKind.TIMEOUT, minutes=1)
         world.clock.move(1)
         world.clock.shown[0] -= 2 * SETTLE_MS  # within the minute of the fault
