@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.clock import Clock
-from app.errors import NoQuorum, VenueUnavailable
+from app.errors import NoQuorum, StoreUnavailable, VenueUnavailable
 from app.features.variation import CANDLES_NEEDED
 from app.metrics import Metrics
 from app.steps.collect import Collector
@@ -397,6 +398,21 @@ def test_venue_dead_for_hundreds_of_ticks__leaves_nothing_behind(
         with pytest.raises(NoQuorum):
             live(0)
     assert collector.fetchers["binance"]._wants == []
+
+
+def test_store_that_is_away__is_told_as_such_and_the_venue_is_not_blamed(
+    live: Callable[[int], Candles], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(**_: object) -> None:
+        raise StoreUnavailable("the database cannot be used")
+
+    fetcher = collector.fetchers["binance"]
+    with monkeypatch.context() as patch:
+        patch.setattr(fetcher, "_database", SimpleNamespace(unit_of_work=away))
+        with pytest.raises(StoreUnavailable):
+            live(0)
+    assert fetcher.health.state is not VenueState.RESTING
+    assert len(live(0)) == CANDLES_NEEDED
 
 
 def test_bug_in_the_venue__reaches_whoever_waits(
