@@ -22,8 +22,10 @@ MISSING = -1
 FROZEN_RUN = 2
 """Minutes that a price may not stand still at one venue while it moves at another."""
 
-OUTSIZED = 3_000_000
-"""0.3 % in a minute, in nano: a move that needs witnesses."""
+OUTSIZED_TIMES = 4
+"""The mean minute of the series: a move beyond it needs witnesses. Two venues that lie alike cannot do more."""
+OUTSIZED_LEAST, OUTSIZED_MOST = 500_000, 3_000_000
+"""0.05 % and 0.3 % in a minute, in nano: smaller moves never need witnesses, larger ones always do."""
 
 
 def log_ratio(now: FloatArray, before: FloatArray) -> FloatArray:
@@ -89,11 +91,12 @@ def market_returns(by_venue: Mapping[str, IntArray], quorum: int) -> MarketSerie
     stack = np.stack(list(by_venue.values()))
     frozen = _frozen(stack)
     moving = np.where(frozen, MISSING, stack)
-    outlying = _outlying(moving)
+    outsized = _outsized(moving)
+    outlying = _outlying(moving, outsized)
     heard = np.where(outlying, MISSING, moving)
     median, venues = _median(heard)
     quorate = venues >= max(quorum, 1)
-    disputed = quorate & (median >= OUTSIZED) & ~_borne_out(heard, median, venues)
+    disputed = quorate & (median >= outsized) & ~_borne_out(heard, median, venues)
     return MarketSeries(
         returns=np.where(quorate & ~disputed, median, MISSING),
         venues=venues,
@@ -121,13 +124,21 @@ def _frozen(stack: IntArray) -> BoolArray:
     return frozen
 
 
-def _outlying(stack: IntArray) -> BoolArray:
+def _outsized(stack: IntArray) -> int:
+    """From which size on a move needs witnesses: a few times the mean minute of this very series, (venues, minutes)."""
+    median, venues = _median(stack)
+    known = median[venues > 0]
+    mean = int(known.sum()) // max(1, len(known))
+    return min(max(OUTSIZED_TIMES * mean, OUTSIZED_LEAST), OUTSIZED_MOST)
+
+
+def _outlying(stack: IntArray, outsized: int) -> BoolArray:
     """Which returns are outsized and more than twice the median of three venues or more: (venues, minutes) to the same.
 
     Left in, a wrong price would still decide which of the others the median picks: the larger.
     """
     median, venues = _median(stack)
-    result: BoolArray = (stack >= OUTSIZED) & (stack > 2 * median) & (venues >= 3)
+    result: BoolArray = (stack >= outsized) & (stack > 2 * median) & (venues >= 3)
     return result
 
 

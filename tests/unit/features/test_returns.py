@@ -238,5 +238,23 @@ def test_market_returns__outsized_move__needs_more_than_two_thirds(moves: list[i
     assert (found.disputed[0] != MISSING) == (expected == MISSING)
 
 
+@pytest.mark.parametrize(
+    ("calm", "told", "expected"),
+    [
+        pytest.param(300_000, 1_210_000, MISSING, id="four times the mean minute"),
+        pytest.param(300_000, 1_100_000, 1_100_000, id="less than that"),
+        pytest.param(50_000, 500_000, MISSING, id="a quiet market: 0.05 %"),
+        pytest.param(50_000, 499_999, 499_999, id="a quiet market: less than that"),
+        pytest.param(2_000_000, 2_999_999, 2_999_999, id="a wild market: less than 0.3 %"),
+    ],
+)
+def test_market_returns__two_of_three_tell_of_a_move__needs_the_third_from_a_size_on(
+    calm: int, told: int, expected: int
+) -> None:
+    quiet = [calm] * 999
+    found = market([*quiet, told], [*quiet, told], [*quiet, calm // 10])
+    assert found.returns[-1] == expected
+
+
 def test_market_returns__disputed_move__is_told_with_its_size() -> None:
     assert market([49_000_000, CALM], [48_000_000, CALM], [CALM, CALM]).disputed.tolist() == [48_000_000, MISSING]
