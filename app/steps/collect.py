@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _LOADING_S = 30.0
 """How long the first window waits for venues that are loading their history, once a quorum is there."""
+_GLANCE_S = 0.05
+"""What a venue gets that came late the minute before: it may have been only a moment slower than the others now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Collector:
         self._metrics = metrics
         self._straggler_s = straggler_s
         self._retention_ms = retention_ms
-        self._stragglers: set[tuple[str, str]] = set()
+        self._late: set[tuple[str, str]] = set()
+        """(feed, venue) whose last answer came later than stragglers are waited for."""
         self._told: set[tuple[str, str]] = set()
         self._guard = threading.Lock()
 
@@ -116,7 +119,7 @@ class Collector:
     def _bring(self, served: ServedFeed, start_ms: int, end_ms: int) -> dict[str, str]:
         """Ask every venue at once; says what is wrong with those that do not have the last minute in time.
 
-        Once a quorum has it the others get a moment more, and none where they came late the minute before.
+        Once a quorum has it the others get a moment more, and only a glance where they came late the minute before.
         """
         asked = {self.fetchers[name].bring(symbol, start_ms, end_ms): name for name, symbol in served.markets.items()}
         waiting, enough_at = set(asked), None
@@ -131,24 +134,37 @@ class Collector:
             trouble |= {asked[one]: words for one in done if (words := _trouble(one)) is not None}
             if not done and left_s == 0:  # where it was more, one of them may have begun to load its history meanwhile
                 break
-        trouble |= {asked[one]: "it did not answer in time" for one in waiting}
-        self._remember(served, trouble)
-        return trouble
+        for one in waiting:
+            self._judge((served.feed.name, asked[one]), enough_at or 0.0, one)
+        for name in set(asked.values()) - {asked[one] for one in waiting}:
+            self._count((served.feed.name, name), in_time=name not in trouble)
+        return trouble | {asked[one]: "it did not answer in time" for one in waiting}
 
     def _patience_s(self, served: ServedFeed, waiting: set[Future[bool]], asked: Mapping[Future[bool], str]) -> float:
-        """What the others get once there are enough: nothing where all of them came late the minute before."""
+        """What the others get once there are enough: a glance where all of them came late the last time."""
         names = {asked[one] for one in waiting}
         if any(self.fetchers[name].loads_history for name in names):
             return _LOADING_S
         with self._guard:
-            known = all((served.feed.name, name) in self._stragglers for name in names)
-        return 0.0 if known else self._straggler_s / self._clock.haste
+            late = all((served.feed.name, name) in self._late for name in names)
+        return min(_GLANCE_S, self._straggler_s) if late else self._straggler_s / self._clock.haste
 
-    def _remember(self, served: ServedFeed, trouble: Mapping[str, str]) -> None:
+    def _judge(self, key: tuple[str, str], enough_at: float, answer: Future[bool]) -> None:
+        """Late by now, or judged by when it comes: who was not waited for may have been only a moment slower."""
+        limit_s = self._straggler_s / self._clock.haste
+        if time.monotonic() - enough_at >= limit_s:
+            self._count(key, in_time=False)
+            return
+
+        def came(answer: Future[bool]) -> None:
+            fresh = answer.exception() is None and answer.result()
+            self._count(key, in_time=fresh and time.monotonic() - enough_at <= limit_s)
+
+        answer.add_done_callback(came)
+
+    def _count(self, key: tuple[str, str], *, in_time: bool) -> None:
         with self._guard:
-            for name in served.markets:
-                key = (served.feed.name, name)
-                (self._stragglers.add if name in trouble else self._stragglers.discard)(key)
+            (self._late.discard if in_time else self._late.add)(key)
 
     def _left_out(self, served: ServedFeed, stored: Mapping[str, Candles], end_ms: int) -> dict[str, str]:
         """Venues far from the others for long; none where the week is not known well enough without their history.

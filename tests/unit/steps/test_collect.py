@@ -130,6 +130,21 @@ def test_window__slow_venue__holds_the_others_up_once_for_a_moment_and_then_no_m
     assert max(took[1:]) < 0.3
 
 
+def test_window__venue_that_is_a_moment_slower_than_the_others__is_not_taken_for_late(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
+) -> None:
+    slow = Stuck(three[2])
+    collector, served = collect_from(*three[:2], slow, straggler_s=0.3), serve(*three, quorum=2)
+    collector.window(served, window_end_ms)
+    slow.go.set()
+    time.sleep(0.5)
+    with_it = []
+    for minutes in range(1, 4):
+        found = collector.window(served, window_end_ms + minutes * MINUTE_MS)
+        with_it.append(found.window.candles["kraken"].open_time_ms[-1] == found.window.end_ms - MINUTE_MS)
+    assert with_it[-1]
+
+
 def test_window__venue_that_loads_its_history__is_waited_for(
     collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
