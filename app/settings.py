@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         default=0.5, ge=0, le=30, description="Seconds that other venues get once a quorum has the newest minute."
     )
     max_clock_skew_s: float = Field(
-        default=5.0, gt=0, description="A venue whose clock is further from this machine's is left out."
+        default=5.0, gt=0, description="A venue whose clock is further from this machine's is asked for no candles."
     )
     candle_retention_days: int = Field(
         default=14,
