@@ -200,9 +200,10 @@ class Collector:
             return
         why = {**trouble, **off_time}
         words = [f"{name}: {why.get(name, 'it lacks that minute')}" for name in served.markets if name not in here]
+        ours = " (more likely ours is off: set this machine's clock, by NTP)" if len(off_time) > 1 else ""
         raise NoQuorum(
             f"{len(here)} of {len(served.markets)} venues {'has' if len(here) == 1 else 'have'} the minute to "
-            f"{iso(end_ms)}, {served.quorum} must: {'; '.join(words)}"
+            f"{iso(end_ms)}, {served.quorum} must: {'; '.join(words)}{ours}"
         )
 
 

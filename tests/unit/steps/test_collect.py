@@ -217,6 +217,17 @@ def test_stop__what_a_venue_answers_afterwards_is_not_stored(
         assert store.candles.range("binance", "BTC/USDT") is None
 
 
+def test_window__all_clocks_off_alike__says_that_it_is_more_likely_ours(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
+) -> None:
+    collector, served = collect_from(*three), serve(*three, quorum=2)
+    collector.window(served, window_end_ms)
+    for fetcher in collector.fetchers.values():
+        fetcher._skew_ms = 60_000
+    with pytest.raises(NoQuorum, match=r"its clock is 60[.]0 s ahead of ours .*set this machine's clock"):
+        collector.window(served, window_end_ms + MINUTE_MS)
+
+
 def test_stop__whoever_waits_for_a_window_hears_at_once(
     collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
