@@ -104,10 +104,10 @@ def run_demo(settings: Settings, market: MarketOptions, progress: Progress | Non
 def run_once(settings: Settings, market: MarketOptions, progress: Progress | None = None) -> dict[str, Any]:
     """One forecast all the way: candles, proof, transaction, bundle. Gives what ``demo --once --json`` prints."""
     started = time.perf_counter()
-    with demo_application(settings, market, progress) as app:
+    feeds = settings.feeds[:1]
+    with demo_application(settings.model_copy(update={"feeds": feeds}), market, progress) as app:
         at_ms = app.clock.now_ms() if market.at_ms is None else market.at_ms
-        feed = next(iter(app.pipeline.feeds))
-        result = forecast_once(app, feed, at_ms // MINUTE_MS * MINUTE_MS, submit=True)
+        result = forecast_once(app, feeds[0], at_ms // MINUTE_MS * MINUTE_MS, submit=True)
     return result | {"total_seconds": round(time.perf_counter() - started, 3)}
 
 

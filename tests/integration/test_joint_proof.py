@@ -23,7 +23,8 @@ FEEDS = ("btc-usdt-4h", "eth-usdt-4h")
 @pytest.fixture(scope="module")
 def two_feeds(settings: Settings) -> Iterator[Application]:
     """The demo with two feeds, which prove together because that saves gas."""
-    with demo_application(settings.model_copy(update={"feeds": FEEDS}), MarketOptions(seed=11)) as wired:
+    both = settings.model_copy(update={"feeds": FEEDS, "batching": "auto"})
+    with demo_application(both, MarketOptions(seed=11)) as wired:
         yield wired
 
 
