@@ -10,7 +10,7 @@ SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 FORGE = $(abspath $(firstword $(wildcard contracts/node_modules/@foundry-rs/forge-*/bin/forge)))
 SLITHER_VERSION := 0.11.6
 
-.PHONY: setup demo test check serve clean forge-test coverage snapshot slither fixture
+.PHONY: setup demo test test-slow check serve clean forge-test coverage snapshot slither fixture
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed contracts/node_modules/.installed
@@ -20,6 +20,10 @@ demo: setup
 
 test: setup forge-test
 	$(BIN)/python -m pytest
+
+# What takes long and is covered in small by the others: by hand, before a release.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 check: setup
 	$(BIN)/ruff format --check app migrations tests

@@ -157,6 +157,7 @@ def test_train_classic__report_of_a_short_file__says_that_it_is_short(whole: Pat
     assert "fewer than the original's" not in classic_report(full)
 
 
+@pytest.mark.slow
 def test_train_classic__terminated_by_ctrl_c__goes_on_to_the_same_bytes(
     whole: Path, candles: Path, tmp_path: Path
 ) -> None:

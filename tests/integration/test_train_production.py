@@ -327,6 +327,7 @@ def test_train_production__anything_else_asked_for__does_not_go_on_with_what_was
     assert len(folders) == 2
 
 
+@pytest.mark.slow
 def test_train_production__with_another_asset__is_tested_on_it_with_both_students(compared: Path) -> None:
     record = record_of(compared)
     assert record["data"]["other"]["file"] == "another.parquet"

@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.wiring import open_pool
 
 
+@pytest.mark.slow
 def test_bench_oracle__single_and_joint_updates__cost_what_the_limits_allow(
     settings: Settings, model: ReleasedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_bench_pool__strange_number_of_workers__is_refused(bench: Any, workers: 
     assert "numbers from 1 to 64" in complaint
 
 
+@pytest.mark.slow
 def test_bench_serving__times_every_tick_from_candle_to_served_forecast(bench: Any) -> None:
     code, found, _ = bench("serving", "--ticks", "3", "--speed", "20")
     assert (code, found["ticks"]) == (0, 3)

@@ -293,6 +293,7 @@ def test_stop__ends_a_proof_that_nobody_takes(cluster: ClusterProver, keys: Keys
         cluster.prove(keys, OBSERVATION)
 
 
+@pytest.mark.slow
 def test_workers_killed_again_and_again__every_window_is_proved_once(
     site: Site,
     cluster: ClusterProver,

@@ -82,6 +82,7 @@ def flipped(source: Path, place: int, target: Path) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_ptau__at_the_models_size__serves_keys_whose_proofs_verify(
     tmp_path: Path, folder: Path, model: ReleasedModel
 ) -> None:
