@@ -342,12 +342,14 @@ def test_train_production__with_another_asset__is_tested_on_it_with_both_student
     assert variants == {"as it is", "at our level"}
 
 
+@pytest.mark.slow
 def test_train_production__with_classic_networks__compares_with_them(compared: Path) -> None:
     scores = record_of(compared)["test"]["scores"]
     assert {"classic_teacher", "classic_student"} <= set(scores)
     assert scores["classic_student"]["r2_log_vol"] is None
 
 
+@pytest.mark.slow
 def test_train_production__force__replaces_the_folder(compared: Path) -> None:
     assert load_model(compared).name == NAME
     assert {path.name for path in compared.iterdir()} == ENTRIES
