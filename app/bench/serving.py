@@ -56,8 +56,8 @@ def as_text(found: dict[str, Any]) -> str:
     seconds, steps = found["seconds"], found["steps"]
     return "\n".join(
         (
-            f"{found['ticks']} ticks of {found['feeds']} feed(s) from {found['venues']} venues at {found['speed']:g} times "
-            f"real time, {found['missed']} windows missed",
+            f"{found['ticks']} ticks of {found['feeds']} feed(s) from {found['venues']} venues at {found['speed']:g} "
+            f"times real time, {found['missed']} windows missed",
             f"last candle at the venue to proved forecast in latest: median {seconds['median']:.3f} s, "
             f"p95 {seconds['p95']:.3f} s, largest {seconds['largest']:.3f} s "
             f"(of them {found['settle_s']:g} s of waiting for the candle to settle)",

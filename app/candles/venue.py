@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any
 
 import ccxt
+import requests
 
 from app.candles.bounded import BoundedSession, Unbearable
 from app.candles.files import END_OF_TIME_MS, FIRST_TIME_MS
@@ -209,10 +211,23 @@ class Venue:
         if isinstance(error, ccxt.RequestTimeout):
             words = f"cannot be reached for {what}: it took longer than {self._timeout_s:g} s"
         elif isinstance(error, ccxt.NetworkError):
-            words = f"cannot be reached for {what}: {_short(error)}"
+            words = f"cannot be reached for {what}: {self._reason(error)}"
         else:
-            words = f"refused {what}: {_short(error)}"
+            words = f"refused {what}: {self._reason(error)}"
         return VenueUnavailable(f"{self.name} {words}", retry_after_s=asked_s)
+
+    def _reason(self, error: ccxt.BaseError) -> str:
+        """Without the address, which may hold a password, and without the pages that servers send along."""
+        if self._session.status >= HTTPStatus.BAD_REQUEST:
+            said = str(error).partition("{")[2].partition("}")[0]
+            return f"HTTP {self._session.status}" + (f" {{{said[:120]}}}" if said else "")
+        for cause in _causes(error):
+            if isinstance(cause, Unbearable):
+                return str(cause)
+            if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, requests.RequestException):
+                return cause.strerror
+        words = " ".join(str(error).removeprefix(self.name).split())
+        return type(error).__name__ if "://" in words else words[:160] or type(error).__name__
 
     def _asked_wait_s(self) -> int | None:
         """Seconds that the answer asks us to wait, by number or by date; none where it does not."""
@@ -267,7 +282,9 @@ def _checked(venue: str, row: Any) -> Row:
     return [opens_at, opened, high, low, close, volume]
 
 
-def _short(error: Exception) -> str:
-    cause = error.__cause__
-    words = f"{cause} ({error})" if isinstance(cause, Unbearable) else str(error)
-    return " ".join(words.split())[:160] or type(error).__name__
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, the last first."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__

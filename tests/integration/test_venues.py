@@ -424,3 +424,24 @@ def test_recording__from_kraken__says_that_only_its_last_hours_are_to_be_had(mar
     assert said == ["kraken shows no more than its last 12 hours: nothing before 2026-03-01T21:30:00Z is to be had"]
     assert len(made.candles) == 719
     assert "kraken has nothing from 2026-03-01T16:50:00Z to 2026-03-01T21:31:00Z" in made.summary()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (503, b"<html><head><title>503 Service", "its list of markets: HTTP 503"),
+        (400, b'{"error": "slow"}', 'its list of markets: HTTP 400 {"error": "slow"}'),
+    ],
+)
+def test_reason__shows_neither_the_address_nor_a_page(player: Player, status: int, body: bytes, words: str) -> None:
+    player.trouble = lambda handler: send(handler, status, body)
+    address = player.url.replace("http://", "http://name:password@")
+    with opened("kraken", address) as venue, pytest.raises(VenueUnavailable) as caught:
+        list(venue.pages("BTC/USDT", 0, MINUTE_MS))
+    assert str(caught.value).endswith(words)
+
+
+def test_reason__nobody_listens__says_so_without_the_address() -> None:
+    with opened("kraken", "http://name:password@127.0.0.1:9") as venue, pytest.raises(VenueUnavailable) as caught:
+        list(venue.pages("BTC/USDT", 0, MINUTE_MS))
+    assert str(caught.value) == "kraken cannot be reached for its list of markets: Connection refused"
