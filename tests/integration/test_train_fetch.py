@@ -319,7 +319,7 @@ def test_fetch__failures_that_pass__are_waited_out_with_a_growing_pause(
     said: list[str] = []
     fetch(out, venue, 2_500, sleep=waited.append, say=said.append)
     assert waited == [1, 2, 4]
-    assert re.fullmatch(r"binance cannot be reached .* 502 .*: trying again in 4 s \(3 of 6\)", said[-1])
+    assert re.fullmatch(r"binance cannot be reached .* HTTP 502: trying again in 4 s \(3 of 6\)", said[-1])
     assert out.read_bytes() == whole(CLOSED - 2_500 * MINUTE_MS, CLOSED)
 
 

@@ -50,6 +50,7 @@ def candles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_bench_pool__loses_no_proof_and_states_throughput_and_memory(bench: Any) -> None:
     code, found, _ = bench("pool", "--proofs", "10", "--workers", "1,2")
     assert code == 0
