@@ -68,14 +68,17 @@ class Candles:
     def between(self, start_ms: int, end_ms: int) -> Candles:
         """The candles with ``start_ms <= open_time < end_ms``."""
         first, last = np.searchsorted(self.open_time_ms, [start_ms, end_ms])
-        part = slice(int(first), int(last))
+        return self.part(slice(int(first), int(last)))
+
+    def part(self, which: slice | BoolArray) -> Candles:
+        """Those of a slice, or those that a mask of shape (n,) is true for."""
         return Candles(
-            self.open_time_ms[part],
-            self.open[part],
-            self.high[part],
-            self.low[part],
-            self.close[part],
-            self.volume[part],
+            self.open_time_ms[which],
+            self.open[which],
+            self.high[which],
+            self.low[which],
+            self.close[which],
+            self.volume[which],
         )
 
     def digest(self) -> str:

@@ -25,7 +25,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.sim.distortion import only
 from app.sim.exchange import Exchange
 from app.sim.klines import decimal_text
 from app.sim.weights import DecayingCounter
@@ -124,7 +123,7 @@ class CoinbaseVenue:
                 f"start and end argument is invalid - number of candles requested should be less than {CANDLES_BELOW}"
             )
         found = self.exchange.page(symbol, step_ms, start_ms, end_ms, CANDLES_BELOW)
-        traded = only(found, found.volume > 0)
+        traded = found.part(found.volume > 0)
         self.exchange.record(symbol, step_ms, traded)
         return {"candles": candle_objects(traded, self.exchange.market.listing(symbol).price_decimals)}
 

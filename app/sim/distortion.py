@@ -33,9 +33,9 @@ def _under(fault: Fault, candles: Candles, hit: BoolArray, market: Market, symbo
         case FaultKind.REVISED:
             return _provisional(candles, hit & ~settled, fault.amount, decimals)
         case FaultKind.MISSING:
-            return only(candles, ~hit)
+            return candles.part(~hit)
         case FaultKind.LATE:
-            return only(candles, ~hit | settled)
+            return candles.part(~hit | settled)
     return candles
 
 
@@ -71,14 +71,3 @@ def _provisional(candles: Candles, hit: BoolArray, amount: float, decimals: int)
     sign = 1 - 2 * (candles.open_time_ms // MINUTE_MS % 2)
     close = np.where(hit, np.round(candles.close * (1 + sign * amount), decimals), candles.close)
     return replace(candles, close=close, high=np.maximum(candles.high, close), low=np.minimum(candles.low, close))
-
-
-def only(candles: Candles, kept: BoolArray) -> Candles:
-    return Candles(
-        candles.open_time_ms[kept],
-        candles.open[kept],
-        candles.high[kept],
-        candles.low[kept],
-        candles.close[kept],
-        candles.volume[kept],
-    )

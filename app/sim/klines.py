@@ -65,7 +65,7 @@ def page(
             break
     candles = join(parts if forward else parts[::-1])
     cut = slice(limit) if forward else slice(-limit, None)
-    return _part(candles, cut)
+    return candles.part(cut)
 
 
 def visible(
@@ -76,10 +76,10 @@ def visible(
     candles = market.candles(symbol, start_ms, min(end_ms, minute + MINUTE_MS))
     if len(candles) and candles.open_time_ms[-1] == minute:
         listing = market.listing(symbol)
-        forming = _part(candles, slice(-1, None))
+        forming = candles.part(slice(-1, None))
         elapsed = (now_ms - minute) / MINUTE_MS
         half_made = unfinished(forming, elapsed, listing.price_decimals, listing.volume_decimals)
-        candles = join([_part(candles, slice(-1)), half_made])
+        candles = join([candles.part(slice(-1)), half_made])
     return distorted(candles, faults, market, symbol, now_ms)
 
 
@@ -154,14 +154,3 @@ def _reads(low: int, high: int, wanted_ms: int, step_ms: int, forward: bool) -> 
 
 def _round_up(time_ms: int, step_ms: int) -> int:
     return -(-time_ms // step_ms) * step_ms
-
-
-def _part(candles: Candles, cut: slice) -> Candles:
-    return Candles(
-        candles.open_time_ms[cut],
-        candles.open[cut],
-        candles.high[cut],
-        candles.low[cut],
-        candles.close[cut],
-        candles.volume[cut],
-    )

@@ -25,7 +25,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.sim.distortion import only
 from app.sim.exchange import Exchange
 from app.sim.klines import decimal_text
 from app.sim.weights import DecayingCounter
@@ -127,7 +126,7 @@ class KrakenVenue:
             raise Refused(INVALID_ARGUMENTS)
         step_ms = int(interval) * MINUTE_MS
         kept = self.exchange.page(pair.symbol, step_ms, None, None, KEPT_CANDLES)
-        shown = only(kept, kept.open_time_ms > 1_000 * int(since))
+        shown = kept.part(kept.open_time_ms > 1_000 * int(since))
         self.exchange.record(pair.symbol, step_ms, shown)
         closed = kept.open_time_ms[kept.open_time_ms + step_ms <= self.exchange.now_ms()]
         rows = ohlc_rows(shown, self.exchange.market.listing(pair.symbol).price_decimals)
