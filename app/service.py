@@ -48,6 +48,7 @@ _NOT_AGAIN_AT_ONCE = (
 )
 _TRY_AGAIN = (TickOutcome.SKIPPED, TickOutcome.FAILED)
 _PRUNE_EVERY_S = 3600.0
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Service:
@@ -73,7 +74,8 @@ class Service:
             self._threads.append(thread)
         for feed in self._app.pipeline.feeds:
             self._schedule(feed)
-        self._scheduler.add_job(self._prune, IntervalTrigger(seconds=_PRUNE_EVERY_S))
+        # Every whole hour, also where nothing runs for an hour at a stretch.
+        self._scheduler.add_job(self._prune, IntervalTrigger(seconds=_PRUNE_EVERY_S, start_date=_EPOCH))
         self._scheduler.start()
 
     def stop(self) -> None:

@@ -11,6 +11,7 @@ groth16.py     the outside peer
 candidates.py  the settings that the circuit search tries
 choosing.py    which of them is picked, by their figures alone
 search.py      the circuit search
+candles.py     the candle store: reading a window, adding a minute, pruning
 table.py       figures as text
 watching.py    what a person sees while it runs
 """

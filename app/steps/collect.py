@@ -194,13 +194,14 @@ class Collector:
     def _require_quorum(
         self, served: ServedFeed, candles: Mapping[str, Candles], end_ms: int, trouble: Mapping[str, str]
     ) -> None:
-        off_time = {name: told for name in candles if (told := self.fetchers[name].off_time)}
+        off_time = {name: told for name in served.markets if (told := self.fetchers[name].off_time)}
         here = [name for name, part in candles.items() if _has_minute(part, end_ms) and name not in off_time]
         if len(here) >= served.quorum:
             return
         why = {**trouble, **off_time}
         words = [f"{name}: {why.get(name, 'it lacks that minute')}" for name in served.markets if name not in here]
-        ours = " (more likely ours is off: set this machine's clock, by NTP)" if len(off_time) > 1 else ""
+        several = len(off_time) == len(served.markets) > 1
+        ours = " (more likely ours is off: set this machine's clock, by NTP)" if several else ""
         raise NoQuorum(
             f"{len(here)} of {len(served.markets)} venues {'has' if len(here) == 1 else 'have'} the minute to "
             f"{iso(end_ms)}, {served.quorum} must: {'; '.join(words)}{ours}"

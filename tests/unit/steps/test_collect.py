@@ -228,6 +228,17 @@ def test_window__all_clocks_off_alike__says_that_it_is_more_likely_ours(
         collector.window(served, window_end_ms + MINUTE_MS)
 
 
+def test_window__two_of_three_clocks_off__are_not_taken_for_ours(
+    collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
+) -> None:
+    collector, served = collect_from(*three), serve(*three, quorum=2)
+    collector.window(served, window_end_ms)
+    for name in ("coinbase", "kraken"):
+        collector.fetchers[name]._skew_ms = 60_000
+    with pytest.raises(NoQuorum, match=r"kraken: its clock is 60[.]0 s ahead of ours$"):
+        collector.window(served, window_end_ms + MINUTE_MS)
+
+
 def test_stop__whoever_waits_for_a_window_hears_at_once(
     collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
