@@ -1,8 +1,16 @@
-# Two stages: the first has pip and a compiler if a wheel needs one, the second only what runs. No torch in either.
+# Three stages: the pages, then pip and a compiler if a wheel needs one, then only what runs. No torch in any.
+FROM node:22-slim AS pages
+WORKDIR /src/dashboard
+COPY dashboard/package.json dashboard/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+COPY dashboard ./
+RUN npm run build
+
 FROM python:3.11-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY app ./app
+COPY --from=pages /src/app/web/pages ./app/web/pages
 COPY models ./models
 COPY migrations ./migrations
 RUN python -m venv /venv \

@@ -13,7 +13,7 @@ SLITHER_VERSION := 0.11.6
 .PHONY: setup demo test test-slow check serve clean forge-test coverage snapshot slither fixture
 .DELETE_ON_ERROR:
 
-setup: .venv/.installed contracts/node_modules/.installed
+setup: .venv/.installed contracts/node_modules/.installed app/web/pages/.built
 
 demo: setup
 	@$(BIN)/veriregime demo
@@ -57,7 +57,7 @@ fixture: setup
 	$(BIN)/python -m tests.contracts.make_fixture
 
 clean:
-	rm -rf .venv contracts/node_modules contracts/build var
+	rm -rf .venv contracts/node_modules contracts/build dashboard/node_modules app/web/pages var
 
 contracts/build/slither/venv/.installed:
 	$(BIN)/python -m venv contracts/build/slither/venv
@@ -74,9 +74,13 @@ contracts/build/slither/venv/.installed:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-contracts/node_modules/.installed: contracts/package.json contracts/package-lock.json
+%/node_modules/.installed: %/package.json %/package-lock.json
 	@if ! command -v npm >/dev/null; then \
-	  echo 'make setup: npm not found: install Node 20 or newer (it brings the Solidity compiler, forge and anvil)' >&2; \
+	  echo 'make setup: npm not found: install Node 20 or newer (it builds the dashboard, and brings solc, forge and anvil)' >&2; \
 	  exit 2; fi
-	cd contracts && npm ci --loglevel=error --no-audit --no-fund
+	cd $* && npm ci --loglevel=error --no-audit --no-fund
+	@touch $@
+
+app/web/pages/.built: dashboard/node_modules/.installed $(shell find dashboard -type f -not -path '*/node_modules/*')
+	cd dashboard && npm run --silent build
 	@touch $@

@@ -62,6 +62,7 @@ _OF_THE_DEMO = {
     "submitter_key": SecretStr(KEY),
     "submitter_key_file": None,
     "chain_id": None,
+    "explorer_url": None,
     "oracle_address": None,
     "heartbeat_s": 60.0,
     "confirmations": 1,
@@ -129,6 +130,7 @@ def demo_application(
                 "venue_urls": venue_urls(url, market.venues),
                 "database_url": SecretStr(f"sqlite:///{scratch / 'veriregime.db'}"),
                 "rpc_urls": (AnyHttpUrl(rpc_url),),
+                "public_rpc_url": AnyHttpUrl(rpc_url),
                 "deployments_dir": scratch,
             }
         )

@@ -45,6 +45,7 @@ OracleError
     ├── ToolMissing
     ├── ChildDidNotStart
     ├── PortInUse
+    ├── PagesMissing              the dashboard was not built
     └── StoreUnavailable          503
 """
 
@@ -282,6 +283,10 @@ class ChildDidNotStart(Misconfigured):
 
 class PortInUse(Misconfigured):
     """The port is taken by another process."""
+
+
+class PagesMissing(Misconfigured):
+    """The pages were not built: run `make setup` in a checkout, or install a released package. The API is at /v1/feeds."""
 
 
 class StoreUnavailable(Misconfigured):

@@ -47,10 +47,14 @@ class Metrics:
         )
         self.disagreements = Counter("disagreements", "Network and circuit beyond tolerance", ["feed"], **make)
         self.alarms = Gauge("alarms", "Disagreements that nobody has looked at", ["feed"], **make)
+        self.outcomes = Counter(
+            "outcomes", "Forecasts that met what the market did: right, wrong, missing", ["feed", "result"], **make
+        )
         self.submit_gas = Gauge("submit_gas", "Gas used by the last confirmed submission", **make)
         self.balance = Gauge("submitter_balance_ether", "Balance of the account that pays", **make)
         self.forecast_age = Gauge("forecast_age_seconds", "Age of the newest proved forecast", ["feed"], **make)
         self.jobs_waiting = Gauge("proof_jobs_waiting", "Proof jobs not finished", **make)
+        self.stream_clients = Gauge("stream_clients", "Connections that follow the stream", **make)
         self.http = Histogram(
             "http_request_seconds", "HTTP requests", ["method", "route", "status"], buckets=_SECONDS, **make
         )

@@ -8,9 +8,8 @@ of them was killed over, a later call takes up again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from app.clock import Clock, wall_ms
 from app.errors import NotNow, OracleError, WindowIncomplete
@@ -18,35 +17,31 @@ from app.features.variation import observe
 from app.metrics import Metrics
 from app.steps.attest import AttestOutcome, AttestStep
 from app.steps.collect import Collected, Collector
-from app.steps.fetch import VenueHealth
+from app.steps.judge import JudgeStep
 from app.steps.prove import ProofStep, ProveOutcome
 from app.steps.publishing import OracleTarget, StepReport, SubmitOutcome
 from app.steps.served import ServedFeed
+from app.steps.standing import Market, Said, Standing, TickOutcome, TickReport
 from app.steps.submit import SubmitStep
 from app.store.database import Database
-from app.types import Forecast, Observation, Prediction, Sources, Status, iso, prediction_id
+from app.store.retention import prune_events
+from app.types import DAY_MS, Forecast, Observation, Prediction, Sources, Status, iso, prediction_id
 
 log = logging.getLogger(__name__)
 
-
-class TickOutcome(StrEnum):
-    PREDICTED = "predicted"
-    ALREADY_PREDICTED = "already-predicted"
-    SKIPPED = "skipped"
-    """There is nothing sound to forecast from just now; the reason says why."""
-    FAILED = "failed"
+_TELL_EVERY_MS = 10_000
+"""So often it is said at least: whoever has not said anything for longer has ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class TickReport:
-    outcome: TickOutcome
-    reason: str | None
-    """Of a tick that was skipped: `no-quorum`, `window-incomplete`."""
-    detail: str
-    window_end_ms: int
-    at_ms: int
-    left_out: Mapping[str, str]
-    """Venues that had no part in it, with the reason."""
+class Identity:
+    """What a pipeline's process says of itself to the others, and how long it keeps what it told."""
+
+    owner: str
+    """Its name among all processes on the database."""
+    market: Market = "live"
+    prover_process_ids: Callable[[], Sequence[int]] = tuple
+    event_retention_ms: int = 7 * DAY_MS
 
 
 class Pipeline:
@@ -58,8 +53,10 @@ class Pipeline:
         proofs: ProofStep,
         attestations: AttestStep,
         submissions: SubmitStep,
+        judgements: JudgeStep,
         clock: Clock,
         metrics: Metrics,
+        identity: Identity,
     ) -> None:
         self.feeds = feeds
         self.last_tick: dict[str, TickReport] = {}
@@ -68,6 +65,10 @@ class Pipeline:
         self._proofs = proofs
         self._attestations = attestations
         self._submissions = submissions
+        self._judgements = judgements
+        self._identity = identity
+        self._told = Standing()
+        self._told_at_ms = 0
         self._clock = clock
         self._metrics = metrics
 
@@ -94,6 +95,10 @@ class Pipeline:
         """Signed proof, when it is due → transaction → round of the oracle, followed until it is settled."""
         return self._submissions.next()
 
+    def judge_next(self, feed: str, window_end_ms: int) -> int:
+        """Forecasts whose hours have passed by ``window_end_ms`` meet what the market did; gives how many."""
+        return len(self._judgements.next(feed, window_end_ms))
+
     def free_jobs_of_the_dead(self, is_alive: Callable[[str], bool]) -> None:
         """At start-up: take up at once what processes that have ended since were proving."""
         self._proofs.free_jobs_of_the_dead(is_alive)
@@ -110,17 +115,35 @@ class Pipeline:
     def last_submit(self) -> StepReport | None:
         return self._submissions.last
 
-    def venues(self) -> dict[str, VenueHealth]:
-        """How every venue stands."""
-        return {name: fetcher.health for name, fetcher in self._collector.fetchers.items()}
+    def tell(self) -> None:
+        """Write down how everything stands, where that has changed, for the API processes to tell."""
+        standing, now_ms = self.standing(), wall_ms()
+        if standing == self._told and now_ms < self._told_at_ms + _TELL_EVERY_MS:
+            return
+        with self._database.unit_of_work() as store:
+            store.standings.put(self._identity.owner, standing.to_json(), now_ms)
+            store.standings.forget(now_ms - DAY_MS)
+        self._told, self._told_at_ms = standing, now_ms
 
-    def clock_skew_s(self) -> float | None:
-        """The median of the venues' clocks against this machine's."""
-        return self._collector.skew_s()
+    def standing(self) -> Standing:
+        """How everything stands now."""
+        sender = self.target.sender if self.target else None
+        return Standing(
+            ticks=dict(self.last_tick),
+            venues={name: fetcher.health for name, fetcher in self._collector.fetchers.items()},
+            clock_skew_s=self._collector.skew_s(),
+            attesting=Said.of(self.last_attest),
+            publishing=Said.of(self.last_submit),
+            market=self._identity.market,
+            market_speed=self._clock.speed,
+            prover_process_ids=tuple(self._identity.prover_process_ids()),
+            sender=sender.address if sender else None,
+        )
 
     def prune(self) -> None:
-        """Candles past their retention go."""
+        """Candles and events past their retention go."""
         self._collector.prune()
+        prune_events(self._database, wall_ms() - self._identity.event_retention_ms)
 
     def stop(self) -> None:
         """Answers that are still to come are not waited for."""

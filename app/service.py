@@ -16,10 +16,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from app.errors import OracleError
-from app.pipeline import TickOutcome
 from app.steps.attest import AttestOutcome
 from app.steps.prove import ProveOutcome
 from app.steps.publishing import SubmitOutcome
+from app.steps.standing import TickOutcome
 from app.types import MINUTE_MS
 from app.wiring import Application
 
@@ -60,6 +60,7 @@ class Service:
         self._work = threading.Event()
         self._proofs = threading.Event()
         self._signatures = threading.Event()
+        self._told = threading.Event()
         self._ticking = {feed: threading.Lock() for feed in application.pipeline.feeds}
         self._threads: list[threading.Thread] = []
         self._scheduler: Any = BackgroundScheduler(timezone=UTC)
@@ -67,7 +68,7 @@ class Service:
     def start(self) -> None:
         self._app.pipeline.free_jobs_of_the_dead(_is_alive)
         most = self._app.settings.prover_jobs if self._app.prover is not self._app.pool else self._app.pool.slots
-        loops = [partial(self._prove, number) for number in range(most)] + [self._attest, self._submit]
+        loops = [partial(self._prove, number) for number in range(most)] + [self._attest, self._submit, self._tell]
         for loop in loops:
             thread = threading.Thread(target=self._keep_going, args=(loop,))
             thread.start()
@@ -83,6 +84,7 @@ class Service:
         self._work.set()
         self._proofs.set()
         self._signatures.set()
+        self._told.set()
         self._app.pipeline.stop()
         self._scheduler.shutdown(wait=False)
         self._app.pool.stop()  # a proof under way is handed back by the thread that waits for it
@@ -120,10 +122,22 @@ class Service:
             window_end_ms = clock.last_minute_ms()
             outcome = self._app.pipeline.tick(feed, window_end_ms)
             self._work.set()
+            self._told.set()
+            self._judge(feed, window_end_ms)
             if outcome not in _TRY_AGAIN and clock.last_minute_ms() == window_end_ms:
                 return
             to_next_s = clock.seconds_until(window_end_ms + MINUTE_MS) + self._app.settings.settle_s
             self._stopping.wait(max(0.0, min(_TICK_AGAIN_S / clock.speed, to_next_s)))
+
+    def _judge(self, feed: str, window_end_ms: int) -> None:
+        try:
+            self._app.pipeline.judge_next(feed, window_end_ms)
+        except OracleError as error:
+            log.warning("judge: %s", error)
+
+    def _tell(self) -> None:
+        self._app.pipeline.tell()
+        self._wait(self._told)
 
     def _prune(self) -> None:
         try:

@@ -54,6 +54,21 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the HTTP service listens on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP service; 0 takes a free one.")
 
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Origins whose pages may ask the API, comma separated: https://app.example; * for all.",
+    )
+    public_rpc_url: AnyHttpUrl | None = Field(
+        default=None,
+        description="JSON-RPC endpoint that the dashboard's visitors may use to check proofs on the chain themselves.",
+    )
+    explorer_url: AnyHttpUrl | None = Field(
+        default=None, description="Block explorer that transactions are linked to: https://sepolia.etherscan.io."
+    )
+    event_retention_days: int = Field(
+        default=7, ge=1, description="Older events are forgotten: a stream can be resumed for that long."
+    )
+
     feeds: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("btc-usdt-4h",), min_length=1, description="Feeds to serve, comma separated, named base-quote-horizon."
     )
@@ -200,7 +215,9 @@ class Settings(BaseSettings):
 
     max_bundle_bytes: int = Field(default=16 * 2**20, gt=0, description="Largest bundle that `verify` reads.")
 
-    @field_validator("feeds", "venues", "trusted_srs", "use_srs", "rpc_urls", "attesters", mode="before")
+    @field_validator(
+        "feeds", "venues", "trusted_srs", "use_srs", "rpc_urls", "attesters", "cors_origins", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -241,6 +258,14 @@ class Settings(BaseSettings):
             if not re.fullmatch("[0-9a-f]{64}", digest):
                 raise ValueError(f"{digest!r} is not a SHA-256 in hexadecimal")
         return hashes
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
+                raise ValueError(f"{origin!r} is not an origin: write https://host, without a path, or *")
+        return value
 
     @field_validator("oracle_address")
     @classmethod

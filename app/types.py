@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import NewType
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
 MINUTE_MS = 60_000
+DAY_MS = 1440 * MINUTE_MS
 MINUTES_PER_YEAR = 525_600
 
 SCALAR_FIELD = 21888242871839275222246405745257275088548364400416034343698204186575808495617
@@ -410,6 +412,11 @@ class Attestation:
     at_ms: int
     """Wall clock."""
 
+    @property
+    def host(self) -> str:
+        """What may be shown of the attester's URL: it may hold a password."""
+        return urlsplit(self.attester).netloc.rpartition("@")[2] or self.attester
+
 
 class TransactionState(StrEnum):
     """Where a transaction stands, as far as we have seen."""
@@ -485,3 +492,28 @@ class VenueRest:
     reason: str
     since_ms: int
     """Of the first failure."""
+
+
+class EventKind(StrEnum):
+    """What can happen to a prediction."""
+
+    PREDICTION = "prediction"
+    PROOF = "proof"
+    FAILURE = "failure"
+    """It is given up."""
+    ATTESTATION = "attestation"
+    TRANSACTION = "transaction"
+    ROUND = "round"
+    """It is on the chain for good."""
+    OUTCOME = "outcome"
+    """It has met its realised volatility."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    seq: int
+    """Without gaps, in the order in which transactions were committed."""
+    kind: EventKind
+    feed: str
+    data: str
+    """JSON, as it is sent."""

@@ -15,11 +15,12 @@ import numpy as np
 from app.bench.inputs import Windows
 from app.candles.files import read_candles
 from app.errors import CandleFileInvalid
+from app.features.realised import Series, series_of
 from app.features.variation import VariationSpec, variation_levels
 from app.inference.network import BatchSession, Network
 from app.inference.release import NETWORK, ReleasedModel
 from app.proving.pool import ProverPool
-from app.training.datasets import Samples, Series, series_of
+from app.training.datasets import Samples
 from app.training.evaluate import usable_windows
 from app.types import MINUTE_MS, FloatArray, IntArray, Keys, iso
 

@@ -15,10 +15,10 @@ import numpy as np
 from app.candles.files import read_candles
 from app.errors import CandleFileInvalid
 from app.features.classic import WARM_UP, classic_minutes, complete_windows, standardise, windows
+from app.features.realised import series_of
 from app.features.variation import WINDOW_MINUTES, VariationSpec, quantise, variation_levels
 from app.sim.market import SimulatedMarket
 from app.training.classic.baseline import TRAINING, check_classic
-from app.training.datasets import series_of
 from app.types import MINUTE_MS, Candles, FloatArray, IntArray
 
 SYMBOL = "BTC/USDT"

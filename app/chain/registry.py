@@ -74,6 +74,7 @@ class OracleReader:
         self.address = str(to_checksum_address(address))
         self._contracts = ContractReader(rpc)
         self._constants: dict[str, Any] = {}
+        self._pins: dict[str, PinnedModel] = {}
         self._panel: Panel | None = None
         self._read_again_at = 0.0
         self._turn = threading.Lock()
@@ -129,6 +130,16 @@ class OracleReader:
                         raise
                 self._read_again_at = time.monotonic() + _READ_AGAIN_S
             return self._panel
+
+    def pins(self, model_id: str) -> PinnedModel:
+        """What is pinned of a model, for good: it is asked once. Raises what `model` raises."""
+        if model_id not in self._pins:
+            self._pins[model_id] = self.model(model_id)
+        return self._pins[model_id]
+
+    def registry(self) -> str:
+        """Checksum address of the ModelRegistry."""
+        return str(to_checksum_address(self._constant("registry")))
 
     def submission_limit_s(self) -> int:
         """Seconds after its end in which the oracle takes a window."""

@@ -3,57 +3,42 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.training import JsonFlag, print_json
-from app.clock import wall_ms
+from app.cli.terminal import JsonFlag, print_json, read_settings
 from app.errors import UnknownPrediction
-from app.settings import Settings
-from app.types import iso
 
-alarms = typer.Typer(help="Disagreements of network and circuit, kept for study.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from app.types import Disagreement
+
+alarms = typer.Typer(help="Look into disagreements of network and circuit.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(help="The prediction's id, as `alarms list` shows it.")]
 
 
 @alarms.command("list")
 def list_(as_json: JsonFlag = False) -> None:
-    """All of them, newest window first. Exit code 1 while one is open."""
+    """List all of them, newest window first. Exit code 1 while one is open."""
     from app.wiring import open_database
 
-    with closing(open_database(Settings())) as database, database.unit_of_work(write=False) as store:
+    with closing(open_database(read_settings())) as database, database.unit_of_work(write=False) as store:
         found = store.disagreements.all()
     if as_json:
-        print_json(
-            [
-                {
-                    "prediction_id": one.prediction_id,
-                    "feed": one.feed,
-                    "window_end": iso(one.window_end_ms),
-                    "reason": one.reason,
-                    "cleared_at": iso(one.cleared_at_ms) if one.cleared_at_ms else None,
-                }
-                for one in found
-            ]
-        )
+        print_json([_facts(one) for one in found])
     else:
-        for one in found:
-            state = f"cleared {iso(one.cleared_at_ms)}" if one.cleared_at_ms else "OPEN"
-            print(f"{one.prediction_id}  {one.feed} at {iso(one.window_end_ms)}  {state}  {one.reason}")
-        if not found:
-            print("no disagreement was ever seen")
+        print("\n".join(_line(_facts(one)) for one in found) or "no disagreement was ever seen")
     if any(one.cleared_at_ms is None for one in found):
         raise typer.Exit(1)
 
 
 @alarms.command()
 def show(prediction: Id) -> None:
-    """The kept window as JSON: candles, observation, both outputs, proof."""
+    """Print a kept window as JSON: candles, observation, both outputs, proof."""
     from app.wiring import open_database
 
-    with closing(open_database(Settings())) as database, database.unit_of_work(write=False) as store:
+    with closing(open_database(read_settings())) as database, database.unit_of_work(write=False) as store:
         window = store.disagreements.window(prediction)
     if window is None:
         raise UnknownPrediction(f"no disagreement is kept of a prediction {prediction[:64]!r}: see `alarms list`")
@@ -61,12 +46,33 @@ def show(prediction: Id) -> None:
 
 
 @alarms.command()
-def clear(prediction: Id) -> None:
+def clear(prediction: Id, as_json: JsonFlag = False) -> None:
     """End an alarm once it was looked into. What was kept stays."""
+    from app.clock import wall_ms
     from app.wiring import open_database
 
-    with closing(open_database(Settings())) as database, database.unit_of_work() as store:
+    with closing(open_database(read_settings())) as database, database.unit_of_work() as store:
         cleared = store.disagreements.clear(prediction, wall_ms())
     if not cleared:
         raise UnknownPrediction(f"there is no open alarm of a prediction {prediction[:64]!r}: see `alarms list`")
-    print("cleared")
+    if as_json:
+        print_json({"prediction_id": prediction, "cleared": True})
+    else:
+        print("cleared")
+
+
+def _facts(one: Disagreement) -> dict[str, Any]:
+    from app.types import iso
+
+    return {
+        "prediction_id": one.prediction_id,
+        "feed": one.feed,
+        "window_end": iso(one.window_end_ms),
+        "reason": one.reason,
+        "cleared_at": iso(one.cleared_at_ms) if one.cleared_at_ms else None,
+    }
+
+
+def _line(facts: dict[str, Any]) -> str:
+    state = f"cleared {facts['cleared_at']}" if facts["cleared_at"] else "OPEN"
+    return f"{facts['prediction_id']}  {facts['feed']} at {facts['window_end']}  {state}  {facts['reason']}"

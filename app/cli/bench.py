@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.training import JsonFlag, print_json
+from app.cli.terminal import JsonFlag, examples, print_json, read_settings
 from app.errors import BadInput, Misconfigured
-from app.inference.release import ReleasedModel
-from app.settings import Settings
 
-bench = typer.Typer(help="What proving costs, measured here and now.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from app.inference.release import ReleasedModel
+    from app.settings import Settings
+
+bench = typer.Typer(help="Measure here and now what proving, serving and publishing cost.", no_args_is_help=True)
 
 _DIFFERENT_WINDOWS = 50
 
 Model = Annotated[str | None, typer.Option(help="A released model's name; the only one by default.")]
 
 
-@bench.command()
+@bench.command(epilog=examples("veriregime bench proving --only production,ten-feeds --json"))
 def proving(
     only: Annotated[str | None, typer.Option(help="Some rows, comma separated: production,ten-feeds.")] = None,
     repeats: Annotated[
@@ -29,11 +31,11 @@ def proving(
     model: Model = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Every kind of proof in one table, from the original network to ten feeds. Exit code 1 when a row failed."""
+    """Measure every kind of proof, from the original network to ten feeds. Exit code 1 when a row failed."""
     from app.bench.proving import bench_proving, chosen_rows, has_failed
     from app.bench.table import proving_table
 
-    settings = Settings()
+    settings = read_settings()
     rows = chosen_rows(names(only))
     document = bench_proving(
         released(settings, model),
@@ -53,16 +55,18 @@ def proving(
 
 @bench.command()
 def oracle(model: Model = None, as_json: JsonFlag = False) -> None:
-    """Gas of whole updates on the deployed contracts: signatures, feeds in one proof, storage paid ahead or not."""
+    """Measure the gas of whole updates: signatures, feeds in one proof, storage paid ahead or not."""
     from app.bench.oracle import bench_oracle
     from app.bench.table import oracle_table
+    from app.progress import watched
     from app.wiring import open_pool
 
-    settings = Settings()
+    settings = read_settings()
     chosen = released(settings, model)
     if chosen.batch is None:
         raise BadInput(f"model {chosen.name} has no circuit for several windows: choose another with --model")
-    with open_pool(settings, 1) as pool:
+    with watched("bench oracle") as step, open_pool(settings, 1) as pool:
+        step("proving, deploying and sending updates to a chain of its own")
         keys, joint_keys = (
             pool.serving_keys(settings.var_dir, circuit, *settings.srs_choice)
             for circuit in (chosen.circuit, chosen.batch)
@@ -84,13 +88,13 @@ def circuit(
     model: Model = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Search the circuit's settings: what each costs, how far it agrees, which is picked and why (`train` extra)."""
+    """Search the circuit's settings for the best, and say why it is picked (`train` extra)."""
     from app.bench.candidates import chosen, joint_candidates, single_candidates
     from app.bench.search import search_circuits
     from app.bench.table import circuit_table
     from app.training.circuit import JOINT
 
-    settings = Settings()
+    settings = read_settings()
     candidates = chosen(joint_candidates() if ten else single_candidates(), names(only))
     document = search_circuits(
         released(settings, model),
@@ -124,14 +128,14 @@ def pool(
     model: Model = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Proofs back to back through the pool: lost ones, throughput, memory. Exit code 1 when one was lost."""
+    """Measure proofs back to back: lost ones, throughput, memory. Exit code 1 when one was lost."""
     from app.bench.inputs import market_windows
     from app.bench.sustained import as_text, bench_pool
-    from app.bench.watching import watched
     from app.features.variation import VariationSpec
+    from app.progress import watched
     from app.wiring import limits
 
-    settings = Settings()
+    settings = read_settings()
     judged = released(settings, model)
     spec = VariationSpec.from_manifest(judged.manifest["observation"])
     observations = market_windows(spec, _DIFFERENT_WINDOWS).at_scale(spec.input_scale).tolist()
@@ -155,12 +159,12 @@ def serving(
     speed: Annotated[float, typer.Option(min=0.1, max=60, help="How much faster than real time the market runs.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """From the end of a minute to its proved forecast over HTTP, in the whole demo."""
+    """Measure the time from the end of a minute to its proved forecast over HTTP."""
     from app.bench.serving import as_text, bench_serving
-    from app.bench.watching import watched
+    from app.progress import watched
 
     with watched("bench serving") as say:
-        found = bench_serving(Settings(), ticks=ticks, speed=speed, say=say)
+        found = bench_serving(read_settings(), ticks=ticks, speed=speed, say=say)
     _show(found, as_json, as_text)
     if found["ticks"] < ticks:
         raise typer.Exit(1)
@@ -173,13 +177,13 @@ def agreement(
     model: Model = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Float network against real witnesses of the circuit: same regime, same accuracy?"""
+    """Compare the float network with witnesses of the circuit: same regime, same accuracy?"""
     from app.bench.agreement import as_text, bench_agreement
-    from app.bench.watching import watched
+    from app.progress import watched
     from app.proving.cores import usable_cores
     from app.wiring import open_pool
 
-    settings = Settings()
+    settings = read_settings()
     judged = released(settings, model)
     with watched("bench agreement") as say, open_pool(settings, usable_cores()) as provers:
         keys = provers.serving_keys(settings.var_dir, judged.circuit, *settings.srs_choice)
@@ -195,13 +199,13 @@ def candles(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """The candle store with three venues: reading a week's window, adding a minute, pruning, room on disk."""
+    """Measure the candle store: reading a week, adding a minute, pruning, room on disk."""
     from app.bench.candles import as_text, bench_candles, scratch_database
-    from app.bench.watching import watched
+    from app.progress import watched
 
     with (
         watched("bench candles") as say,
-        scratch_database(Settings().var_dir / "bench", database_url) as database,
+        scratch_database(read_settings().var_dir / "bench", database_url) as database,
     ):
         found = bench_candles(database, days=days, say=say)
     _show(found, as_json, as_text)

@@ -8,43 +8,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.srs import released_circuits, warn_of_development
-from app.cli.training import JsonFlag, print_json
+from app.cli.terminal import JsonFlag, examples, print_json, read_settings
 from app.errors import UnknownModel
-from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.proving.keys import KeysRecord
-    from app.types import Circuit
+    from app.proving.srs import Srs
+    from app.settings import Settings
+    from app.types import Circuit, Keys
 
-keys = typer.Typer(help="Proving and verifying keys of the released models.", no_args_is_help=True)
+keys = typer.Typer(help="Build and look over the keys of the released models.", no_args_is_help=True)
 
 
-@keys.command()
+@keys.command(epilog=examples("veriregime keys build"))
 def build(
     model: Annotated[str | None, typer.Option(help="A released model's name; all by default.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Build the keys under the most trustworthy SRS that is here, unless they are here and intact already."""
+    """Build the keys under the most trustworthy SRS that is here.
+
+    Those that are here and intact are left as they are. Without an SRS a development one is made first.
+    """
+    from app.progress import watched
     from app.proving.keys import ensure_keys
     from app.proving.srs import serving_srs
 
-    settings = Settings()
+    settings = read_settings()
     strings, built = [], []
-    for name, circuit in _circuits(settings, model):
-        srs = serving_srs(settings.var_dir / "srs", circuit.logrows, *settings.srs_choice)
-        made = ensure_keys(settings.var_dir / "keys", circuit, srs)
-        strings.append(srs)
-        built.append(
-            {
-                "model": name,
-                "windows": circuit.windows,
-                "folder": made.vk.parent,
-                "vk_hash": made.vk_hash,
-                "srs_sha256": srs.sha256,
-                "srs_origin": srs.origin,
-                "logrows": circuit.logrows,
-            }
-        )
+    with watched("keys build") as say:
+        for name, circuit in _circuits(settings, model):
+            say(f"{name}, {circuit.windows} window(s) a proof")
+            srs = serving_srs(settings.var_dir / "srs", circuit.logrows, *settings.srs_choice)
+            strings.append(srs)
+            built.append(_built(name, ensure_keys(settings.var_dir / "keys", circuit, srs), srs))
     warn_of_development(list(dict.fromkeys(strings)))
     if as_json:
         print_json(built)
@@ -53,12 +49,12 @@ def build(
         print(f"{_subject(row)}: vk {row['vk_hash']} under a {row['srs_origin']} SRS, in {row['folder']}")
 
 
-@keys.command()
+@keys.command(epilog=examples("veriregime keys info --json"))
 def info(as_json: JsonFlag = False) -> None:
-    """The keys that are here. Exit code 1 when some are damaged: `keys build` makes those in use anew."""
+    """Show the keys that are here. Exit code 1 when some are damaged: `keys build` makes those in use anew."""
     from app.proving.keys import read_keys_records
 
-    settings = Settings()
+    settings = read_settings()
     folder = settings.var_dir / "keys"
     here = {circuit.compiled_sha256: (name, circuit.windows) for name, circuit in released_circuits(settings)}
     found = [_facts(record, here) for record in read_keys_records(folder)]
@@ -70,6 +66,18 @@ def info(as_json: JsonFlag = False) -> None:
         print("\n".join(_line(facts) for facts in found))
     if not all(facts["intact"] for facts in found):
         raise typer.Exit(1)
+
+
+def _built(name: str, made: Keys, srs: Srs) -> dict[str, Any]:
+    return {
+        "model": name,
+        "windows": made.circuit.windows,
+        "folder": made.vk.parent,
+        "vk_hash": made.vk_hash,
+        "srs_sha256": srs.sha256,
+        "srs_origin": srs.origin,
+        "logrows": made.circuit.logrows,
+    }
 
 
 def _circuits(settings: Settings, model: str | None) -> list[tuple[str, Circuit]]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from app.cli.terminal import read_settings
 from app.errors import Misconfigured
-from app.settings import Settings
 
 
 def prover(
@@ -24,13 +23,18 @@ def prover(
     name: Annotated[str | None, typer.Option(help="What the cluster calls this worker; HOST-PID by default.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="What Dask says as well.")] = False,
 ) -> None:
-    """Make proofs for the services of a Dask scheduler, until Ctrl-C or SIGTERM. See docs/provers.md."""
+    """Run a prover for the services of a Dask scheduler.
+
+    Lends this machine's cores until Ctrl-C or SIGTERM; a proof under way then is made elsewhere. Needs the `cluster`
+    extra, the same models as the services, and their SRS. See docs/provers.md.
+    """
+    import asyncio
+
     from app.inference.release import load_models
     from app.proving.cluster_worker import ProofMaker, quieten_dask, work
     from app.wiring import open_pool
 
-    given: dict[str, Any] = {"prover": scheduler, "prover_workers": workers}
-    settings = Settings(**{key: value for key, value in given.items() if value is not None})
+    settings = read_settings(prover=scheduler, prover_workers=workers)
     if settings.prover == "local":
         raise Misconfigured("name the scheduler to prove for, such as tcp://scheduler:8786, or set VERIREGIME_PROVER")
     quieten_dask(logging.INFO if verbose else logging.WARNING)

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress
 
-from app.cli.training import JsonFlag, print_json
+from app.cli.terminal import JsonFlag, examples, print_json, read_settings
 from app.errors import SrsInvalid, SrsUnavailable
 from app.proving.ceremony import LARGEST_LOGROWS, PUBLIC_SRS_URL
-from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.proving.srs import Srs
+    from app.settings import Settings
     from app.types import Circuit
 
-srs = typer.Typer(help="Structured reference strings: what the keys are made under.", no_args_is_help=True)
+srs = typer.Typer(help="Make, bring and look over the SRS behind the keys.", no_args_is_help=True)
 
 Logrows = Annotated[
     list[int] | None,
@@ -35,26 +33,33 @@ Logrows = Annotated[
 ]
 
 
-@srs.command()
+@srs.command(epilog=examples("veriregime srs dev -k 11"))
 def dev(logrows: Logrows = None, as_json: JsonFlag = False) -> None:
-    """Make this installation's development SRS. Its secret was in this machine's memory: proofs convince nobody."""
+    """Make this installation's development SRS, for trying only.
+
+    Its secret was in this machine's memory, so proofs under it convince nobody else, and no real chain is sent one.
+    """
+    from app.progress import watched
     from app.proving.srs import development_srs
 
-    settings = Settings()
-    made = [development_srs(_folder(settings), k) for k in logrows or needed_logrows(settings)]
+    settings, made = read_settings(), []
+    with watched("srs dev") as say:
+        for k in logrows or needed_logrows(settings):
+            say(f"k = {k}")
+            made.append(development_srs(_folder(settings), k))
     _show(made, as_json)
 
 
-@srs.command()
+@srs.command(epilog=examples("veriregime srs fetch", "veriregime srs fetch -k 11 -k 15"))
 def fetch(
     logrows: Logrows = None,
     url: Annotated[str, typer.Option(help="Base URL of kzg{K}.srs.")] = PUBLIC_SRS_URL,
     as_json: JsonFlag = False,
 ) -> None:
-    """Download the public SRS that ezkl uses, and keep it only when it has the published SHA-256."""
+    """Download the public SRS that ezkl uses, and keep it when it has the published SHA-256."""
     from app.proving.intake import fetch_srs
 
-    settings = Settings()
+    settings = read_settings()
     fetched = []
     for k in logrows or needed_logrows(settings):
         with _download_progress(k) as progress:
@@ -62,31 +67,42 @@ def fetch(
     _show(fetched, as_json)
 
 
-@srs.command("import")
+@srs.command("import", epilog=examples("veriregime srs import powersOfTau28_hez_final_14.ptau"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A .srs file, or a .ptau file that is prepared for phase 2.")],
     logrows: Logrows = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check every point of an SRS from elsewhere and keep it; a .ptau is converted. A wrong file is refused."""
-    settings = Settings()
-    kept = bring_srs(file, settings, logrows or ())
+    """Check every point of an SRS from elsewhere, and keep it; a .ptau is converted.
+
+    A wrong file is refused. Some seconds for the sizes of the released models.
+    """
+    from app.progress import watched
+
+    settings = read_settings()
+    with watched("srs import") as say:
+        say(f"checking every point of {file}")
+        kept = bring_srs(file, settings, logrows or ())
     _show(kept, as_json)
     for k in () if logrows else sorted({*needed_logrows(settings)} - {one.logrows for one in kept}):
         print(f"veriregime: this was not for k = {k}, which the released models need too", file=sys.stderr)
 
 
-@srs.command()
+@srs.command(epilog=examples("veriregime srs info --check --json"))
 def info(
     file: Annotated[Path | None, typer.Argument(help="One .srs file; all that are kept here by default.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check every point: some seconds for each file.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """What SRS files are here, and how far each can be trusted. Exit code 1 when one is damaged."""
+    """Show which SRS files are here, and how far each can be trusted. Exit code 1 when one is damaged."""
+    from app.progress import watched
     from app.proving.srs import srs_files
 
-    settings = Settings()
-    found = [_facts(path, settings, check) for path in ([file] if file else srs_files(_folder(settings)))]
+    settings, found = read_settings(), []
+    with watched("srs info") as say:
+        for path in [file] if file else srs_files(_folder(settings)):
+            say(f"{'checking every point of' if check else 'reading'} {path}")
+            found.append(_facts(path, settings, check))
     if as_json:
         print_json(found)
     elif not found:
@@ -178,6 +194,9 @@ def _show(strings: list[Srs], as_json: bool) -> None:
 @contextmanager
 def _download_progress(logrows: int) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress
+
     console = Console(stderr=True)
     bar = Progress("kzg{task.fields[k]}.srs", BarColumn(), DownloadColumn(), console=console, transient=True)
     bar.disable = not console.is_terminal

@@ -60,7 +60,7 @@ class Settlement:
         with self._database.unit_of_work() as store:
             if receipt is None:
                 log.warning("transaction %s is gone with its block: reorg", transaction.signed.tx_hash)
-                store.submissions.vanished(transaction.signed.tx_hash)
+                store.submissions.vanished(transaction.signed)
                 return SubmitOutcome.REORGED
             store.submissions.include(transaction.signed, receipt)
         return SubmitOutcome.INCLUDED

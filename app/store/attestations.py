@@ -8,12 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.store.dialect import insert_new
+from app.store.events import Events
 from app.store.tables import attestations, predictions
 from app.types import (
     PROVED_STATES,
     Attestation,
     AttestationOutcome,
     AttesterSignature,
+    EventKind,
     OracleAt,
     PredictionId,
     Status,
@@ -21,8 +23,9 @@ from app.types import (
 
 
 class Attestations:
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, events: Events) -> None:
         self._connection = connection
+        self._events = events
 
     def record(self, answers: Sequence[Attestation], oracle: OracleAt) -> None:
         """Store answers, each in the place of the attester's former one; but a signature stays once it is there."""
@@ -38,6 +41,13 @@ class Attestations:
                     attestations.c.outcome != AttestationOutcome.SIGNED,
                 )
                 .values(row)
+            )
+            self._events.note(
+                EventKind.ATTESTATION,
+                answer.prediction_id,
+                attester=answer.attester,
+                host=answer.host,
+                oracle=oracle,
             )
 
     def of(self, prediction_id: str, oracle: OracleAt) -> list[Attestation]:

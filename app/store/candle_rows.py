@@ -16,7 +16,8 @@ from typing import Any, cast
 import numpy as np
 import sqlalchemy as sa
 
-from app.store.tables import candle_coverage, candles, counters
+from app.store.counters import hold, last, take
+from app.store.tables import candle_coverage, candles
 from app.types import MINUTE_MS, BoolArray, Candles, FloatArray
 
 _COUNTER = "candles"
@@ -58,7 +59,7 @@ class CandleRows:
 
     def seq(self) -> int:
         """Number of the last write, 0 before the first: what to read ``as_of``."""
-        return int(self._connection.execute(_counter()).scalar_one())
+        return last(self._connection, _COUNTER)
 
     def between(self, venue: str, symbol: str, start_ms: int, end_ms: int, as_of: int | None = None) -> Candles:
         """The candles with ``start_ms <= open_time < end_ms``, ascending: of each minute the newest revision.
@@ -145,7 +146,7 @@ class CandleRows:
 
     def _lock(self) -> None:
         """Nobody else writes candles until the transaction ends; SQLite sees to that by itself."""
-        self._connection.execute(_counter().with_for_update()).scalar_one()
+        hold(self._connection, _COUNTER)
 
     def _newest(
         self,
@@ -167,8 +168,7 @@ class CandleRows:
         return _last_of_each_minute(_fetched(self._connection.execute(query), len(columns)))
 
     def _insert(self, venue: str, symbol: str, shown: FloatArray, revisions: FloatArray) -> None:
-        bump = sa.update(counters).where(counters.c.name == _COUNTER).values(value=counters.c.value + 1)
-        seq = self._connection.execute(bump.returning(counters.c.value)).scalar_one()
+        seq = take(self._connection, _COUNTER)
         names = [column.name for column in _VALUES[1:]]
         rows = [
             {"venue": venue, "symbol": symbol, "open_time_ms": int(opened), "revision": int(revision), "seq": seq}
@@ -205,10 +205,6 @@ class CandleRows:
         until_ms = min(before_ms, stored[0] + most * MINUTE_MS)
         deleted = self._connection.execute(sa.delete(candles).where(*_of(venue, symbol, stored[0], until_ms)))
         return deleted.rowcount, -(-(until_ms - stored[0]) // MINUTE_MS)
-
-
-def _counter() -> sa.Select[Any]:
-    return sa.select(counters.c.value).where(counters.c.name == _COUNTER)
 
 
 def _of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Database:
             raise StoreUnavailable("VERIREGIME_DATABASE_URL is not a database URL") from None
         self._migrations = migrations
         self._engine = self._open()
+        self._on_events: list[Callable[[], None]] = []
 
     @property
     def name(self) -> str:
@@ -46,13 +47,27 @@ class Database:
 
         Raises `StoreUnavailable` when the database cannot be reached or stays locked.
         """
+        events = 0
         try:
             with self._engine.connect().execution_options(veriregime_write=write) as connection, connection.begin():
-                yield Store(connection)
+                store = Store(connection)
+                yield store
+                events = store.events.write(time.time_ns() // 1_000_000) if write else 0
         except DBAPIError as error:
             if isinstance(error, sa.exc.IntegrityError):
                 raise
             raise self._unusable(error.orig) from error
+        if events:
+            for call in self._on_events:
+                call()
+
+    def on_events(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Have ``call`` called, by whichever thread it was, after each commit of this process that wrote events.
+
+        Gives what ends that. Other processes' events are not heard of: look for those now and then.
+        """
+        self._on_events.append(call)
+        return lambda: self._on_events.remove(call)
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to ``revision``. Safe to call at every start."""

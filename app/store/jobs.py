@@ -12,9 +12,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.store.attempts import insert_attempt
+from app.store.events import Events
 from app.store.predictions import set_status
 from app.store.tables import predictions, proof_jobs, proofs
-from app.types import Attempt, AttemptOutcome, Forecast, JobState, PredictionId, Proof, ProofJob, Status
+from app.types import Attempt, AttemptOutcome, EventKind, Forecast, JobState, PredictionId, Proof, ProofJob, Status
 
 _RETRY_PAUSE_MS = 1_000
 _ALL = 2**31 - 1
@@ -22,8 +23,9 @@ _ALL = 2**31 - 1
 
 
 class ProofJobs:
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, events: Events) -> None:
         self._connection = connection
+        self._events = events
 
     def lease(
         self,
@@ -145,6 +147,7 @@ class ProofJobs:
                 vol_annualised=proved.vol_annualised,
             )
         )
+        self._events.note(EventKind.PROOF, prediction_id)
         return True
 
     def retry(self, prediction_id: PredictionId, owner: str, reason: str, now_ms: int, *, counts: bool = True) -> bool:
@@ -167,7 +170,7 @@ class ProofJobs:
         """No further attempt: the prediction is `failed` with the reason."""
         if not self._close(prediction_id, owner, state=JobState.FAILED, last_error=reason):
             return False
-        set_status(self._connection, prediction_id, Status.FAILED, reason)
+        self._failed(prediction_id, reason)
         return True
 
     def owners(self) -> list[str]:
@@ -219,7 +222,11 @@ class ProofJobs:
             .where(proof_jobs.c.prediction_id == prediction_id)
             .values(state=JobState.FAILED, owner=None, last_error=reason)
         )
+        self._failed(prediction_id, reason)
+
+    def _failed(self, prediction_id: PredictionId, reason: str) -> None:
         set_status(self._connection, prediction_id, Status.FAILED, reason)
+        self._events.note(EventKind.FAILURE, prediction_id)
 
     def _waiting(self, now_ms: int, models: Sequence[str] | None, feeds: Sequence[str] | None) -> sa.Select[Any]:
         """Jobs that may be leased: queued and due, or left by somebody whose lease lapsed."""

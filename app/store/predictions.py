@@ -7,14 +7,30 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.store.counters import take
 from app.store.dialect import insert_new
+from app.store.events import Events
 from app.store.tables import predictions, proof_jobs, proofs
-from app.types import PROVED_STATES, JobState, ModelId, Prediction, PredictionId, Proof, Regime, Sources, Status
+from app.types import (
+    PROVED_STATES,
+    EventKind,
+    JobState,
+    ModelId,
+    Prediction,
+    PredictionId,
+    Proof,
+    Regime,
+    Sources,
+    Status,
+)
+
+_COUNTER = "predictions"
 
 
 class Predictions:
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, events: Events) -> None:
         self._connection = connection
+        self._events = events
 
     def add(self, new: Prediction, queued_at_ms: int = 0) -> bool:
         """Store a prediction together with the job that will prove it; False when this window has one already.
@@ -38,6 +54,7 @@ class Predictions:
             "quorum": new.quorum,
             "candles_sha256": new.candles_sha256,
             "predicted_at_ms": new.predicted_at_ms,
+            "seq": take(self._connection, _COUNTER),
         }
         # What came back, not the row count: PostgreSQL's driver does not count rows of such an insert.
         insert = insert_new(self._connection, predictions).values(row).returning(predictions.c.id)
@@ -52,6 +69,7 @@ class Predictions:
                 "queued_at_ms": queued_at_ms,
             }
             self._connection.execute(sa.insert(proof_jobs).values(job))
+            self._events.note(EventKind.PREDICTION, new.id)
         return added
 
     def get(self, prediction_id: str) -> Prediction | None:
@@ -68,14 +86,18 @@ class Predictions:
         self, feed: str, start_ms: int | None, end_ms: int | None, limit: int, before: tuple[int, str] | None = None
     ) -> list[Prediction]:
         """Newest first, with ``start <= window_end < end``, after the position ``before`` (window end, id)."""
-        wanted = [predictions.c.feed == feed]
-        if start_ms is not None:
-            wanted.append(predictions.c.window_end_ms >= start_ms)
-        if end_ms is not None:
-            wanted.append(predictions.c.window_end_ms < end_ms)
+        wanted = _within(feed, start_ms, end_ms)
         if before is not None:
             wanted.append(sa.tuple_(predictions.c.window_end_ms, predictions.c.id) < sa.tuple_(*before))
         return self._all(limit, *wanted)
+
+    def arrivals(
+        self, feed: str, start_ms: int | None, end_ms: int | None, limit: int, after_seq: int = 0
+    ) -> list[tuple[int, Prediction]]:
+        """In the order of arrival, each with its number, after the number ``after_seq``."""
+        wanted = [*_within(feed, start_ms, end_ms), predictions.c.seq > after_seq]
+        query = sa.select(predictions).where(*wanted).order_by(predictions.c.seq).limit(limit)
+        return [(row.seq, _prediction(row)) for row in self._connection.execute(query)]
 
     def proof(self, prediction_id: str) -> tuple[Proof, int] | None:
         """The verified proof and when (market time) it was made."""
@@ -124,6 +146,15 @@ class Predictions:
             .limit(limit)
         )
         return [_prediction(row) for row in self._connection.execute(query)]
+
+
+def _within(feed: str, start_ms: int | None, end_ms: int | None) -> list[sa.ColumnElement[bool]]:
+    wanted = [predictions.c.feed == feed]
+    if start_ms is not None:
+        wanted.append(predictions.c.window_end_ms >= start_ms)
+    if end_ms is not None:
+        wanted.append(predictions.c.window_end_ms < end_ms)
+    return wanted
 
 
 def set_status(

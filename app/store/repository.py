@@ -9,9 +9,12 @@ from app.store.attestations import Attestations
 from app.store.candle_rows import CandleRows
 from app.store.dialect import size_bytes
 from app.store.disagreements import Disagreements
+from app.store.events import Events
 from app.store.jobs import ProofJobs
+from app.store.outcomes import Outcomes
 from app.store.predictions import Predictions
 from app.store.signed_commitments import SignedCommitments
+from app.store.standings import Standings
 from app.store.submissions import Submissions
 from app.store.venue_rests import VenueRests
 
@@ -21,12 +24,15 @@ class Store:
         self._connection = connection
         self.candles = CandleRows(connection)
         self.venues = VenueRests(connection)
-        self.predictions = Predictions(connection)
-        self.jobs = ProofJobs(connection)
-        self.submissions = Submissions(connection)
+        self.events = Events(connection)
+        self.predictions = Predictions(connection, self.events)
+        self.jobs = ProofJobs(connection, self.events)
+        self.submissions = Submissions(connection, self.events)
         self.attempts = Attempts(connection)
         self.disagreements = Disagreements(connection)
-        self.attestations = Attestations(connection)
+        self.attestations = Attestations(connection, self.events)
+        self.outcomes = Outcomes(connection)
+        self.standings = Standings(connection)
         self.signed_commitments = SignedCommitments(connection)
 
     def size_bytes(self) -> int:

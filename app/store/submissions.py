@@ -12,10 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.store.dialect import insert_new, lock
+from app.store.events import Events
 from app.store.predictions import set_status
 from app.store.tables import attestations, predictions, submissions, transactions
 from app.types import (
     AttestationOutcome,
+    EventKind,
     OracleAt,
     PredictionId,
     Receipt,
@@ -31,8 +33,9 @@ _IN_FLIGHT = (TransactionState.SENT, TransactionState.INCLUDED)
 
 
 class Submissions:
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, events: Events) -> None:
         self._connection = connection
+        self._events = events
 
     def newest_signed(
         self, oracle: OracleAt, feeds: Collection[str], since_ms: int, threshold: int
@@ -73,6 +76,7 @@ class Submissions:
             at = {"chain_id": signed.chain_id, "contract": signed.contract}
             self._connection.execute(sa.insert(submissions).values(row | at))
             set_status(self._connection, prediction_id, Status.SUBMITTED)
+            self._events.note(EventKind.TRANSACTION, prediction_id, chain_id=signed.chain_id)
         return True
 
     def replace(self, before: SignedTransaction, signed: SignedTransaction, now_ms: int) -> bool:
@@ -85,6 +89,7 @@ class Submissions:
             self._insert(signed, now_ms)
         if signed.contract == before.contract:
             self._point(before.tx_hash, signed.tx_hash)
+            self._tell(signed)
         return True
 
     def sent(self, chain_id: int, sender: str) -> list[Transaction]:
@@ -135,6 +140,7 @@ class Submissions:
             if other.signed.contract == signed.contract:
                 self._point(other.signed.tx_hash, signed.tx_hash)
         self._seen(receipt, TransactionState.INCLUDED)
+        self._tell(signed)
 
     def settle(self, signed: SignedTransaction, receipt: Receipt) -> TransactionState:
         """It is deep enough: its other attempts are deleted, and its predictions are confirmed unless it reverted.
@@ -143,31 +149,34 @@ class Submissions:
         """
         state = TransactionState.CONFIRMED if receipt.succeeded else TransactionState.REVERTED
         self._seen(receipt, state)
-        others = [one.signed.tx_hash for one in self.attempts(signed)]
+        others = [one.signed for one in self.attempts(signed)]
         if signed.contract == signed.sender:  # the nonce was given up
-            for tx_hash in others:
-                self._release(tx_hash)
-        self._connection.execute(sa.delete(transactions).where(transactions.c.tx_hash.in_(others)))
+            for other in others:
+                self._release(other)
+        hashes = [other.tx_hash for other in others]
+        self._connection.execute(sa.delete(transactions).where(transactions.c.tx_hash.in_(hashes)))
         # Reverted after all, in another block than the one that had confirmed it: back to submitted.
         status = Status.CONFIRMED if receipt.succeeded else Status.SUBMITTED
         for prediction_id in self.carried(signed.tx_hash):
             set_status(self._connection, prediction_id, status)
+        self._tell(signed, EventKind.ROUND if receipt.succeeded else EventKind.TRANSACTION)
         return state
 
-    def vanished(self, tx_hash: str) -> None:
+    def vanished(self, signed: SignedTransaction) -> None:
         """Its block is no longer part of the chain: it is on its way again."""
         self._connection.execute(
             sa.update(transactions)
-            .where(transactions.c.tx_hash == tx_hash)
+            .where(transactions.c.tx_hash == signed.tx_hash)
             .values(state=TransactionState.SENT, block_number=None, block_hash=None, gas_used=None)
         )
-        for prediction_id in self.carried(tx_hash):
+        for prediction_id in self.carried(signed.tx_hash):
             set_status(self._connection, prediction_id, Status.SUBMITTED)
+        self._tell(signed)
 
     def forget(self, signed: SignedTransaction) -> None:
         """Drop all attempts with a nonce that something else used up; their predictions are `proved` again."""
         for one in self.attempts(signed):
-            self._release(one.signed.tx_hash)
+            self._release(one.signed)
             self._connection.execute(sa.delete(transactions).where(transactions.c.tx_hash == one.signed.tx_hash))
 
     def published_by_others(
@@ -183,6 +192,7 @@ class Submissions:
         if self._connection.execute(insert).scalar_one_or_none() is None:
             return False
         set_status(self._connection, prediction_id, Status.CONFIRMED)
+        self._events.note(EventKind.ROUND, prediction_id, chain_id=chain_id)
         return True
 
     def by_others(self, chain_id: int, since_block: int) -> list[Submission]:
@@ -200,6 +210,7 @@ class Submissions:
             )
         )
         set_status(self._connection, prediction_id, Status.PROVED)
+        self._events.note(EventKind.TRANSACTION, prediction_id, chain_id=chain_id)
 
     def carried(self, tx_hash: str) -> list[PredictionId]:
         """The predictions whose proof a transaction of ours carries."""
@@ -260,10 +271,15 @@ class Submissions:
     def _point(self, before: str, tx_hash: str) -> None:
         self._connection.execute(sa.update(submissions).where(submissions.c.tx_hash == before).values(tx_hash=tx_hash))
 
-    def _release(self, tx_hash: str) -> None:
-        for prediction_id in self.carried(tx_hash):
+    def _release(self, signed: SignedTransaction) -> None:
+        for prediction_id in self.carried(signed.tx_hash):
             set_status(self._connection, prediction_id, Status.PROVED)
-        self._connection.execute(sa.delete(submissions).where(submissions.c.tx_hash == tx_hash))
+            self._events.note(EventKind.TRANSACTION, prediction_id, chain_id=signed.chain_id, tx_hash=signed.tx_hash)
+        self._connection.execute(sa.delete(submissions).where(submissions.c.tx_hash == signed.tx_hash))
+
+    def _tell(self, signed: SignedTransaction, kind: EventKind = EventKind.TRANSACTION) -> None:
+        for prediction_id in self.carried(signed.tx_hash):
+            self._events.note(kind, prediction_id, chain_id=signed.chain_id)
 
     def _same_nonce(self, signed: SignedTransaction) -> sa.ColumnElement[bool]:
         return sa.and_(

@@ -93,8 +93,10 @@ predictions = Table(
     Column("quorum", Integer, nullable=False, server_default="1", comment="venues that a known minute takes"),
     Column("left_out", JSON(none_as_null=True), comment="venue to reason, of the feed's others; null: there are none"),
     Column("candles_as_of", BigInteger, nullable=False, server_default="1", comment="seq to read its candles at"),
+    Column("seq", BigInteger, nullable=False, server_default="0", comment="order of arrival"),
     UniqueConstraint("feed", "window_end_ms", "model_id"),
     Index(None, "feed", "status", "window_end_ms"),
+    Index(None, "feed", "seq"),
 )
 
 proofs = Table(
@@ -209,4 +211,46 @@ submissions = Table(
     Column("tx_hash", String(66), nullable=False, index=True, comment="of ours: in transactions"),
     Column("ours", Boolean, nullable=False, comment="false: somebody else published it"),
     Column("block_number", BigInteger),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("feed", String(64), primary_key=True),
+    Column("origin", String(8), primary_key=True, comment="live, or backtest: nobody was served that"),
+    Column("model_id", String(64), primary_key=True),
+    Column("window_end_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("prediction_id", ForeignKey("predictions.id"), comment="null: of a back-test"),
+    Column("p_high", Float(53), nullable=False),
+    Column("score", Float(53), nullable=False, comment="logit of high minus logit of low"),
+    Column("high_said", Boolean, nullable=False),
+    Column("vol_annualised", Float(53), nullable=False, comment="the forecast"),
+    Column("realised", Float(53), comment="deviation of the horizon's one-minute log returns"),
+    Column("past_60", Float(53), comment="the same of the hour before the window's end"),
+    Column("past_240", Float(53), comment="and of four hours"),
+    Column("missing", Text, comment="why there is no realised volatility"),
+    Column("seq", BigInteger, nullable=False, comment="order of arrival"),
+    Column("judged_at_ms", BigInteger, nullable=False),
+    Index(None, "feed", "origin", "seq"),
+    Index(None, "prediction_id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False, comment="without gaps, in the order of commits"),
+    Column("kind", String(16), nullable=False),
+    Column("feed", String(64), nullable=False),
+    Column("prediction_id", ForeignKey("predictions.id"), nullable=False),
+    Column("data", Text, nullable=False, comment="JSON as it is sent"),
+    Column("at_ms", BigInteger, nullable=False, comment="wall clock"),
+    Index(None, "at_ms"),
+)
+
+standings = Table(
+    "standings",
+    metadata,
+    Column("owner", String(128), primary_key=True, comment="host:pid of a pipeline's process"),
+    Column("seen_ms", BigInteger, nullable=False, comment="wall clock: when it last said so"),
+    Column("standing", JSON, nullable=False),
 )

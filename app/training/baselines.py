@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from app.training.datasets import THRESHOLD, Samples, is_high
-from app.training.evaluation import PERSISTENCE, Forecasts
+from app.features.realised import THRESHOLD, is_high
+from app.judging.scores import PERSISTENCE, Forecasts, past_ln_vol, repeating
+from app.training.datasets import Samples
 from app.types import MINUTES_PER_YEAR, FloatArray
 
-SMALLEST_VOLATILITY = 1e-7
-"""Stands for an hour in which the price did not move, whose logarithm has no value."""
 LN_THRESHOLD = math.log(THRESHOLD * math.sqrt(MINUTES_PER_YEAR))
 """From where on ln of annualised volatility counts as high."""
 HAR_MINUTES = (240, 1440, 10080)
@@ -24,11 +23,7 @@ RECORD_DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Persistence:
-    """The next four hours are like the last ``minutes``.
-
-    It knows no doubt: its probability is 0 or 1, which Brier score and calibration error take as it stands. AUC is by
-    the past volatility itself.
-    """
+    """The next four hours are like the last ``minutes``."""
 
     minutes: int
 
@@ -38,8 +33,7 @@ class Persistence:
 
     def forecasts(self, samples: Samples) -> Forecasts:
         past = samples.past[self.minutes]
-        said = is_high(past)
-        return Forecasts(p_high=said.astype(np.float64), high_said=said, score=past, ln_vol=past_ln_vol(past))
+        return repeating(past, is_high(past))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +91,6 @@ class HarRv:
         if not finite or len(made.coefficients) != len(HAR_MINUTES) or made.deviation <= 0:
             raise ValueError(f"HAR-RV needs {len(HAR_MINUTES)} finite coefficients and a positive deviation")
         return made
-
-
-def past_ln_vol(past: FloatArray) -> FloatArray:
-    """ln of annualised volatility of deviations of one-minute log returns, floored at `SMALLEST_VOLATILITY`."""
-    result: FloatArray = np.log(np.maximum(past, SMALLEST_VOLATILITY) * math.sqrt(MINUTES_PER_YEAR))
-    return result
 
 
 def _har_inputs(samples: Samples) -> FloatArray:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from app.training.evaluation import forecasts_of, metrics
+from app.judging.scores import forecasts_of, metrics
 from app.training.kept import KeptWork
 from app.training.lessons import Lesson, together
 from app.training.student import Recipe, fit_student, loss_of

@@ -1,8 +1,7 @@
 """Inputs and labels of a candle file: the first step of training, and the only one that reads prices.
 
-Inputs are made by the very functions that serve (`app.features`), so a released model sees what it was trained on.
-Labels look ahead, which nothing outside this folder may do. Returns are whole nano units, so every sum is exact and
-a label is the same on every machine.
+Inputs are made by the very functions that serve (`app.features`), so a released model sees what it was trained on, and
+labels by the one that judges what was served. Labels look ahead, which no forecast may do.
 """
 
 from __future__ import annotations
@@ -16,13 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import CandleFileInvalid
-from app.features.returns import MISSING, NANO, signed_returns
+from app.features.realised import HORIZON_MINUTES, Series, is_high, volatility
 from app.features.variation import INPUTS, VARIATION_INPUTS, WINDOW_MINUTES, VariationSpec, quantise, variation_levels
-from app.types import MINUTE_MS, MINUTES_PER_YEAR, BoolArray, Candles, FloatArray, IntArray, iso
+from app.judging.scores import realised_ln_vol
+from app.types import MINUTE_MS, BoolArray, FloatArray, IntArray, iso
 
-HORIZON_MINUTES = 240
-THRESHOLD = 0.0005
-"""Standard deviation of one-minute log returns from which the next four hours count as high."""
 LEAST_SAMPLES = 100
 LEAST_DAYS = 180
 PAST_MINUTES = (60, 240, 1440, WINDOW_MINUTES)
@@ -31,30 +28,6 @@ CHUNK = 20_000
 """Windows worked on at once: their levels take 10 MB instead of gigabytes."""
 
 Observations = npt.NDArray[np.int16]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Every minute between the first and the last candle, shapes (minutes,), returns in nano log return.
-
-    ``absolute`` marks a minute without a return as `MISSING`; ``signed`` holds 0 there and ``present`` says so.
-    """
-
-    start_ms: int
-    absolute: IntArray
-    signed: IntArray
-    present: BoolArray
-
-    def __len__(self) -> int:
-        return len(self.absolute)
-
-    @property
-    def end_ms(self) -> int:
-        return self.start_ms + len(self) * MINUTE_MS
-
-    def time_ms(self, index: Any) -> Any:
-        """Time of one index or of an array of them."""
-        return self.start_ms + index * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +76,7 @@ class Samples:
     @property
     def ln_vol(self) -> FloatArray:
         """ln of annualised volatility, the third output's target."""
-        result: FloatArray = np.log(self.volatility * np.sqrt(MINUTES_PER_YEAR))
-        return result
+        return realised_ln_vol(self.volatility)
 
     def where(self, part: BoolArray) -> Samples:
         """Some of the windows, by a mask (n,)."""
@@ -126,36 +98,6 @@ def joined(earlier: Samples, later: Samples) -> Samples:
         past={minutes: np.concatenate([earlier.past[minutes], later.past[minutes]]) for minutes in earlier.past},
         left_out=earlier.left_out + later.left_out,
     )
-
-
-def is_high(volatility: FloatArray) -> BoolArray:
-    """Whether a deviation of one-minute log returns reaches `THRESHOLD`."""
-    return volatility >= THRESHOLD
-
-
-def series_of(candles: Candles) -> Series:
-    """The candles' returns on a grid without holes."""
-    start_ms = int(candles.open_time_ms[0])
-    signed, present = signed_returns(candles, start_ms, int(candles.open_time_ms[-1]) + MINUTE_MS)
-    absolute = np.where(present, np.abs(signed), MISSING)
-    return Series(start_ms=start_ms, absolute=absolute, signed=signed, present=present)
-
-
-def volatility(series: Series, ends: IntArray, minutes: int) -> tuple[FloatArray, IntArray]:
-    """Population deviation of the log returns in the ``minutes`` before each end, and how many there were.
-
-    Shapes (n,). Deviation is 0 where there is no return at all. The sums are integers and exact; only a week's squares
-    times their number would not fit, so the last steps are floating point.
-    """
-    count = np.concatenate(([0], np.cumsum(series.present)))
-    total = np.concatenate(([0], np.cumsum(series.signed)))
-    squares = np.concatenate(([0], np.cumsum(series.signed**2)))
-    n = count[ends] - count[ends - minutes]
-    first = total[ends] - total[ends - minutes]
-    second = squares[ends] - squares[ends - minutes]
-    known = np.maximum(n, 1).astype(np.float64)
-    variance = second / known - (first / known) ** 2
-    return np.sqrt(np.maximum(variance, 0.0)) / NANO, n
 
 
 def usable_ends(series: Series, period: Period, every: int) -> tuple[IntArray, int]:

@@ -15,22 +15,14 @@ import numpy as np
 
 from app.candles.files import read_candles
 from app.errors import CandleFileInvalid, ModelFolderInvalid, UnknownModel
+from app.features.realised import HORIZON_MINUTES, THRESHOLD, Series, series_of
 from app.features.variation import WINDOW_MINUTES, VariationSpec
 from app.inference.network import Network
 from app.inference.release import ReleasedModel, load_models
+from app.judging.scores import DIGITS, MODEL, Forecasts, forecasts_of, metrics, monthly
 from app.training.baselines import HarRv, Persistence
 from app.training.classic.baseline import classic_forecasts, learnt_from
-from app.training.datasets import (
-    HORIZON_MINUTES,
-    THRESHOLD,
-    Observations,
-    Period,
-    Samples,
-    Series,
-    samples,
-    series_of,
-)
-from app.training.evaluation import DIGITS, MODEL, Forecasts, forecasts_of, metrics, monthly
+from app.training.datasets import Observations, Period, Samples, samples
 from app.types import MINUTE_MS, FloatArray, iso, parse_time
 
 EVERY_MINUTES = 1
@@ -137,9 +129,9 @@ def as_text(result: Mapping[str, Any]) -> str:
 
 
 def usable_windows(
-    series: Series, candles: Path, model: ReleasedModel, start_ms: int | None, end_ms: int | None
+    series: Series, candles: Path | str, model: ReleasedModel, start_ms: int | None, end_ms: int | None
 ) -> Samples:
-    """Every window of the file that serving would not refuse and that has a label, a minute apart."""
+    """Every window of ``candles`` that serving would not refuse and that has a label, a minute apart."""
     try:
         spec = VariationSpec.from_manifest(model.manifest["observation"])
         stated = (model.manifest["horizon_minutes"], model.manifest["threshold"])

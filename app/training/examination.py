@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.features.variation import VariationSpec
+from app.judging.scores import MODEL, Forecasts, forecasts_of, metrics, monthly
 from app.training.baselines import HarRv, Persistence
 from app.training.circuit import Weights, circuit_floats, integer_weights
 from app.training.datasets import Samples, between, samples
-from app.training.evaluation import MODEL, Forecasts, forecasts_of, metrics, monthly
 from app.training.fitted_baselines import fit_lightgbm, fit_logistic
 from app.training.material import Market
 from app.types import FloatArray

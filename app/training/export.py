@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import ModelFolderInvalid, ProvingFailed
+from app.features.realised import HORIZON_MINUTES, THRESHOLD
 from app.features.variation import INPUTS, VARIATION_INPUTS, VariationSpec
 from app.inference.network import Network
 from app.inference.release import (
@@ -38,6 +39,7 @@ from app.inference.release import (
     ReleasedModel,
     load_model,
 )
+from app.judging.scores import MODEL, Forecasts
 from app.proving import engine
 from app.training.circuit import (
     INPUT_SCALE,
@@ -55,8 +57,7 @@ from app.training.circuit import (
     compile_reproducibly,
     integer_weights,
 )
-from app.training.datasets import HORIZON_MINUTES, THRESHOLD, Observations, Samples
-from app.training.evaluation import MODEL, Forecasts
+from app.training.datasets import Observations, Samples
 from app.training.reporting.card import CARD, write_card
 from app.training.reporting.plots import PLOTS, write_plots
 from app.training.reporting.report import REPORT, write_report

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from app.judging.scores import Forecasts
 from app.training.boosting import MOST_THREADS, lightgbm, reproducible
 from app.training.circuit import INPUT_SCALE
 from app.training.datasets import Observations, Samples, joined
-from app.training.evaluation import Forecasts
 from app.types import FloatArray
 
 INVERSE_PENALTIES = (1e-4, 1e-2, 1.0)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from app.features.realised import Series
 from app.features.returns import MISSING
 from app.features.variation import WINDOW_MINUTES, VariationSpec
 from app.training.circuit import INPUT_SCALE
-from app.training.datasets import Period, Samples, Series, joined, samples
+from app.training.datasets import Period, Samples, joined, samples
 from app.types import MINUTE_MS, MINUTES_PER_YEAR, BoolArray, FloatArray, IntArray
 
 Inputs = npt.NDArray[np.float32]

@@ -9,21 +9,11 @@ from typing import Any, Literal
 
 from app.candles.files import read_candles
 from app.errors import CandleFileInvalid
+from app.features.realised import Series, series_of
 from app.features.variation import VariationSpec
 from app.proving import engine
 from app.training.circuit import INPUT_SCALE
-from app.training.datasets import (
-    LEAST_SAMPLES,
-    Period,
-    Series,
-    Split,
-    between,
-    check_period,
-    fit_spec,
-    has_enough,
-    series_of,
-    usable_ends,
-)
+from app.training.datasets import LEAST_SAMPLES, Period, Split, between, check_period, fit_spec, has_enough, usable_ends
 from app.training.lessons import Lesson, as_if, lesson, level_ratio
 from app.types import Candles, iso
 

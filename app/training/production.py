@@ -16,23 +16,15 @@ import numpy as np
 import torch
 
 from app import __version__
+from app.features.realised import HORIZON_MINUTES, Series
 from app.features.variation import VariationSpec
+from app.judging.scores import forecasts_of, metrics
 from app.proving.engine import sha256_file
 from app.training.baselines import HarRv
 from app.training.choices import SEARCHED, TECHNIQUES, Fold, Judge, Material, choose_techniques, search
 from app.training.circuit import Weights
 from app.training.classic.baseline import FILES, check_classic, classic_forecasts
-from app.training.datasets import (
-    HORIZON_MINUTES,
-    Period,
-    Samples,
-    Series,
-    Split,
-    calendar_split,
-    samples,
-    share_split,
-)
-from app.training.evaluation import forecasts_of, metrics
+from app.training.datasets import Period, Samples, Split, calendar_split, samples, share_split
 from app.training.examination import Examined, examine, examine_other, fitted_on, proved
 from app.training.export import Release, refuse_existing, release_model, versions
 from app.training.frontier import SIZES, Cost, cost_of, knee, points, scores_by_size

@@ -18,12 +18,13 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.features.realised import HORIZON_MINUTES
 from app.features.variation import INPUTS, VARIATION_INPUTS
 from app.inference.release import OUTPUTS
+from app.judging.scores import forecasts_of
 from app.training.circuit import PARAM_SCALE, Weights
-from app.training.datasets import HORIZON_MINUTES, Samples
+from app.training.datasets import Samples
 from app.training.distillation import distillation_loss
-from app.training.evaluation import forecasts_of
 from app.training.lessons import Lesson
 from app.training.threads import using_threads
 from app.types import MINUTE_MS, FloatArray

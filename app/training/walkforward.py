@@ -9,20 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from app.features.realised import HORIZON_MINUTES, Series
 from app.features.variation import WINDOW_MINUTES, VariationSpec
+from app.judging.scores import Forecasts, forecasts_of, metrics
 from app.training.baselines import HarRv, Persistence
 from app.training.choices import Material
 from app.training.circuit import Weights
-from app.training.datasets import (
-    HORIZON_MINUTES,
-    Period,
-    Samples,
-    Series,
-    between,
-    has_enough,
-    samples,
-)
-from app.training.evaluation import Forecasts, forecasts_of, metrics
+from app.training.datasets import Period, Samples, between, has_enough, samples
 from app.training.kept import KeptWork
 from app.training.material import OURS, Market, lessons_of
 from app.training.student import Recipe, fit_student

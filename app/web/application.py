@@ -1,54 +1,66 @@
-"""The HTTP service around a wired application."""
+"""The HTTP service, put together. Read from here: what stands before the router, and what the router leads to."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
-from app.web import problems
-from app.web.routes import make_router
-from app.wiring import Application
+from app.web import openapi, pages, problems
+from app.web.evidence_routes import evidence_routes
+from app.web.feed_routes import feed_routes
+from app.web.measuring import Measured
+from app.web.operation_routes import operation_routes
+from app.web.prediction_routes import prediction_routes
+from app.web.reading import Reader
+from app.web.ready import ReadyFirst, ReadyForecasts
+from app.web.stream import Streams
+from app.web.stream_routes import stream_routes
+from app.web.track_record import TrackRecord
+from app.web.watching import EventWatcher
+from app.wiring import ApiRole
 
-_STATIC = Path(__file__).parent / "static"
-_PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_DESCRIPTION = (
-    "Forecasts of the next hours' volatility, each with a zero-knowledge proof that this very model computed it "
-    "from these very candles."
-)
+_EXPOSED = ("ETag", "Retry-After", "Content-Disposition")
 
 
-def create_web(application: Application) -> FastAPI:
-    app = FastAPI(title="VeriRegime", version=__version__, description=_DESCRIPTION)
-    problems.install(app)
-    app.include_router(make_router(application))
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+def create_web(role: ApiRole) -> FastAPI:
+    """The service as an ASGI application; `app.state.streams` ends all streams when it is to stop."""
+    watcher, reader = EventWatcher(role.database), Reader(role)
+    streams = Streams(role.database, watcher)
+    forecasts = ReadyForecasts(reader.ready, role.clock, watcher, role.settings.settle_s)
 
-    @app.get("/", include_in_schema=False)
-    def dashboard() -> FileResponse:
-        return FileResponse(_STATIC / "index.html", headers={"Content-Security-Policy": _PAGE_POLICY})
-
-    @app.middleware("http")
-    async def measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        started = time.perf_counter()
-        status = "500"
+    @asynccontextmanager
+    async def watching(_: FastAPI) -> AsyncIterator[None]:
+        watcher.start()
         try:
-            response = await call_next(request)
-            status = str(response.status_code)
-            response.headers["X-Content-Type-Options"] = "nosniff"
-            response.headers["Referrer-Policy"] = "no-referrer"
-            return response
+            yield
         finally:
-            # The route's pattern, not the path: a label must not grow with what strangers ask for.
-            route = getattr(request.scope.get("route"), "path", "other")
-            application.metrics.http.labels(request.method, route, status).observe(time.perf_counter() - started)
+            watcher.stop()
 
+    app = FastAPI(title="VeriRegime", version=__version__, docs_url=None, redoc_url=None, lifespan=watching)
+    app.state.streams = streams
+    problems.install(app)
+    for router in (
+        feed_routes(role, reader, forecasts, TrackRecord(role.database)),
+        prediction_routes(role, reader),
+        stream_routes(reader, streams),
+        evidence_routes(role),
+        operation_routes(role, reader, streams),
+    ):
+        app.include_router(router)
+    pages.install(app, role.settings)
+    openapi.install(app)
+    app.add_middleware(ReadyFirst, forecasts=forecasts)
+    if role.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(role.settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["If-None-Match", "Last-Event-ID", "Content-Type"],
+            expose_headers=list(_EXPOSED),
+        )
+    app.add_middleware(Measured, metrics=role.metrics)
     return app

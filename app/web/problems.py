@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,26 @@ from starlette.exceptions import HTTPException
 from app.errors import OracleError
 
 log = logging.getLogger(__name__)
+
+
+_WORDS = {
+    400: "the request is not in form",
+    401: "the token is missing or wrong",
+    404: "there is no such thing here",
+    409: "not yet: see Retry-After",
+    410: "no longer kept",
+    413: "larger than is read",
+    422: "the contents are not in form",
+    500: "a defect of this installation",
+    502: "the chain did not answer as it should",
+    503: "not now: see Retry-After",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For ``responses=`` of a route: the problems it may answer with, beside a broken database and a bug."""
+    schema = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _WORDS[status], "content": schema} for status in (*statuses, 500, 503)}
 
 
 def install(app: FastAPI) -> None:

@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 
 import numpy as np
 
 from app.audit.bundle import Bundle, BundleAttested, make_bundle, window_start_ms
 from app.chain.attestation import feed_id
-from app.chain.registry import Panel
+from app.chain.registry import Panel, PinnedModel
+from app.clock import wall_ms
 from app.errors import (
     AttestationsMissing,
     BadInput,
     ChainError,
     NoChain,
+    NoForecastYet,
     ProofNotReady,
     UnknownFeed,
+    UnknownModel,
     UnknownPrediction,
 )
 from app.features.variation import CANDLES_NEEDED
 from app.inference.release import model_by_id
-from app.steps.fetch import VenueState
+from app.steps.fetch import VenueHealth, VenueState
 from app.steps.publishing import OracleTarget
 from app.steps.served import ServedFeed
+from app.steps.standing import Standing, TickReport
 from app.steps.update import claim_of, ready_update
 from app.store.repository import Store
-from app.types import MINUTE_MS, PROVED_STATES, Candles, Prediction, Proof, TransactionState, iso, parse_time
+from app.types import (
+    MINUTE_MS,
+    PROVED_STATES,
+    Candles,
+    Prediction,
+    Proof,
+    Status,
+    TransactionState,
+    iso,
+    parse_time,
+)
+from app.web.caching import etag_of
+from app.web.ready import Asked, Ready
 from app.web.schemas import (
     MOST_GAPS,
     AlarmOut,
@@ -34,7 +51,9 @@ from app.web.schemas import (
     AttestationOut,
     ChainOut,
     FeedOut,
+    JudgementOut,
     OnchainOut,
+    PipelineOut,
     PredictionOut,
     ProofOut,
     SrsOut,
@@ -44,27 +63,45 @@ from app.web.schemas import (
     WindowOut,
     step_out,
 )
-from app.wiring import Application
+from app.wiring import ApiRole
+
+_ALIVE_MS = 30_000
+_QUIET_S = 15.0
+"""A proved forecast that was not sent to the chain by this age was not worth its gas."""
 
 
 class Reader:
-    """Read-only views of one application."""
+    """Read-only views of what is stored, the same in every process on one database."""
 
-    def __init__(self, application: Application) -> None:
-        self._app = application
+    def __init__(self, role: ApiRole) -> None:
+        self._app = role
 
     def served(self, feed: str) -> ServedFeed:
-        served = self._app.pipeline.feeds.get(feed)
+        served = self._app.feeds.get(feed)
         if served is None:
-            known = ", ".join(self._app.pipeline.feeds)
-            raise UnknownFeed(f"there is no feed {feed[:64]!r} here; there is {known}")
+            raise UnknownFeed(f"there is no feed {feed[:64]!r} here; there is {', '.join(self._app.feeds)}")
         return served
 
+    def standing(self, store: Store) -> tuple[Standing, int | None]:
+        """How things stand as the newest pipeline says, and when it said so (wall clock); none when none ever did."""
+        found = store.standings.newest()
+        if found is None:
+            return Standing(market="simulated" if self._app.settings.venue_urls else "live"), None
+        seen_ms, said = found
+        try:
+            return Standing.from_json(said), seen_ms
+        except ValueError:  # of another version, while one takes the other's place
+            return Standing(), seen_ms
+
     def feed(self, name: str) -> FeedOut:
-        served, clock = self.served(name), self._app.clock
-        target, tick = self._app.pipeline.target, self._app.pipeline.last_tick.get(name)
+        served, clock, target = self.served(name), self._app.clock, self._app.target
         with self._app.database.unit_of_work(write=False) as store:
-            venues = [self._venue(store, venue, symbol, name) for venue, symbol in served.markets.items()]
+            standing, seen_ms = self.standing(store)
+            tick = standing.ticks.get(name)
+            venues = [
+                self._venue(store, venue, symbol, standing.venues.get(venue, _UNHEARD), tick)
+                for venue, symbol in served.markets.items()
+            ]
             alarms = store.disagreements.open(name)
         return FeedOut(
             feed=name,
@@ -73,18 +110,41 @@ class Reader:
             cadence_seconds=60,
             model_id=served.model.model_id,
             model_name=served.model.name,
-            market=self._app.market,
+            market=standing.market,
             market_time=iso(clock.now_ms()),
+            market_speed=standing.market_speed,
+            pipeline=PipelineOut(
+                alive=seen_ms is not None and wall_ms() - seen_ms < _ALIVE_MS, seen=iso(seen_ms) if seen_ms else None
+            ),
             venues=venues,
             quorum=served.quorum,
-            clock_skew_seconds=self._app.pipeline.clock_skew_s(),
+            clock_skew_seconds=standing.clock_skew_s,
             srs=SrsOut(
                 sha256=served.keys.srs_hash, development=any(keys.srs_is_development for keys in served.all_keys)
             ),
-            chain=self._chain(target, name) if target else None,
+            chain=self._chain(target, served, standing) if target else None,
             last_tick=TickOut.of(tick) if tick else None,
             alarms=[AlarmOut.of(found) for found in alarms],
         )
+
+    def ready(self, asked: Asked) -> Ready:
+        """The newest forecast of a feed as `ready` keeps it. Raises `UnknownFeed`, or `NoForecastYet`."""
+        self.served(asked.feed)
+        with self._app.database.unit_of_work(write=False) as store:
+            seq = store.events.last()  # first: what is read after it is at least as new
+            found = store.predictions.latest(asked.feed, proved=asked.proved)
+            if found is None:
+                raise NoForecastYet(
+                    f"{asked.feed} has no forecast yet: see last_tick of /v1/feeds/{asked.feed}", retry_after_s=5
+                )
+            told = self.prediction(store, found, asked.parts)
+        body = told.model_copy(update={"age_seconds": -1.0}).model_dump_json(exclude_unset=True).encode()
+        return Ready.of(body, etag_of(body), found.window_end_ms, quiet_after_s=self._quiet_after_s(found), seq=seq)
+
+    def _quiet_after_s(self, found: Prediction) -> float:
+        if found.status is Status.CONFIRMED or (found.status is Status.PROVED and self._app.target is None):
+            return 0.0
+        return _QUIET_S if found.status is Status.PROVED else math.inf
 
     def prediction(self, store: Store, found: Prediction, include: frozenset[str] = frozenset()) -> PredictionOut:
         """One prediction with the parts asked for."""
@@ -97,7 +157,7 @@ class Reader:
             parts["proof"] = self.proof(*proved)
         if "attempts" in include:
             parts["attempts"] = [AttemptOut.of(attempt) for attempt in store.attempts.of(found.id)]
-        target = self._app.pipeline.target
+        target = self._app.target
         if target and "attestations" in include:
             answers = store.attestations.of(found.id, target.oracle)
             parts["attestations"] = [AttestationOut.of(answer) for answer in answers]
@@ -110,7 +170,7 @@ class Reader:
     def update(self, feed: str) -> UpdateOut:
         """The newest update of a feed that the oracle would take. Raises `NoChain`, or `AttestationsMissing`."""
         self.served(feed)
-        target = self._app.pipeline.target
+        target = self._app.target
         if target is None:
             raise NoChain("this service publishes to no chain: see VERIREGIME_RPC_URLS")
         oracle, panel, limit_ms = target.oracle, target.reader.panel(), target.reader.submission_limit_s() * 1000
@@ -141,15 +201,17 @@ class Reader:
         return ProofOut.of(proof, proved_at_ms, srs_development=self._under_development_srs(proof))
 
     def predictions(self, store: Store, found: list[Prediction]) -> list[PredictionOut]:
-        """A page of predictions, read in three queries however long it is."""
+        """A page of predictions, read in four queries however long it is."""
         ids = [prediction.id for prediction in found]
         seconds, submissions = store.predictions.prove_seconds(ids), store.submissions.of(ids)
+        outcomes = store.outcomes.of(ids)
         return [
             PredictionOut.of(
                 prediction,
                 self._app.clock,
                 prove_seconds=seconds.get(prediction.id),
                 onchain=OnchainOut.of(submissions[prediction.id]) if prediction.id in submissions else None,
+                outcome=JudgementOut.of(outcomes[prediction.id]) if prediction.id in outcomes else None,
             )
             for prediction in found
         ]
@@ -194,30 +256,34 @@ class Reader:
             found = store.candles.between(venue, markets[venue], start_ms, end_ms)
         return venue, markets[venue], coarser(found, step_s * 1000)
 
-    def _chain(self, target: OracleTarget, feed: str) -> ChainOut:
-        pipeline, panel = self._app.pipeline, _panel(target)
+    def _chain(self, target: OracleTarget, served: ServedFeed, standing: Standing) -> ChainOut:
+        settings, panel = self._app.settings, _panel(target)
+        pins = _pins(target, served.model.model_id)
         return ChainOut(
             chain_id=target.oracle.chain_id,
             oracle=target.oracle.contract,
-            feed_id="0x" + feed_id(feed).hex(),
+            feed_id="0x" + feed_id(served.feed.name).hex(),
             signers=list(panel.signers) if panel else [],
             threshold=panel.threshold if panel else None,
-            sender=target.sender.address if target.sender else None,
-            attesting=step_out(pipeline.last_attest),
-            publishing=step_out(pipeline.last_submit),
+            sender=standing.sender,
+            attesting=step_out(standing.attesting),
+            publishing=step_out(standing.publishing),
+            registry=target.reader.registry() if pins else None,
+            verifier=pins.verifier if pins else None,
+            joint_verifier=pins.joint_verifier if pins else None,
+            rpc_url=str(settings.public_rpc_url) if settings.public_rpc_url else None,
+            explorer_url=str(settings.explorer_url) if settings.explorer_url else None,
         )
 
     def _under_development_srs(self, proof: Proof) -> bool:
         """An SRS that nothing is proved under here any more counts as a development one: nobody vouches for it."""
         known = {
-            keys.srs_hash: keys.srs_is_development
-            for served in self._app.pipeline.feeds.values()
-            for keys in served.all_keys
+            keys.srs_hash: keys.srs_is_development for served in self._app.feeds.values() for keys in served.all_keys
         }
         return known.get(proof.srs_hash, True)
 
     def _attested(self, store: Store, found: Prediction, proof: Proof) -> BundleAttested | None:
-        target = self._app.pipeline.target
+        target = self._app.target
         answers = store.attestations.of(found.id, target.oracle) if target else []
         signatures = {answer.signature.signer: answer.signature for answer in answers if answer.signature}
         if target is None or not signatures:
@@ -227,10 +293,9 @@ class Reader:
     def _observation(self, store: Store, member: str | None) -> tuple[int, ...] | None:
         return known_prediction(store, member).observation if member else None
 
-    def _venue(self, store: Store, venue: str, symbol: str, feed: str) -> VenueOut:
+    def _venue(self, store: Store, venue: str, symbol: str, health: VenueHealth, tick: TickReport | None) -> VenueOut:
         stored, end_ms = store.candles.range(venue, symbol), self._app.clock.last_minute_ms()
         week = (venue, symbol, window_start_ms(end_ms), end_ms)
-        health, tick = self._app.pipeline.venues()[venue], self._app.pipeline.last_tick.get(feed)
         left_out = tick.left_out.get(venue) if tick else None
         gaps = store.candles.gaps(*week)
         return VenueOut(
@@ -247,11 +312,22 @@ class Reader:
         )
 
 
+_UNHEARD = VenueHealth(VenueState.UNKNOWN)
+
+
 def _panel(target: OracleTarget) -> Panel | None:
     """Who may attest; none while the chain is away and nothing is known yet."""
     try:
         return target.reader.panel()
     except ChainError:
+        return None
+
+
+def _pins(target: OracleTarget, model_id: str) -> PinnedModel | None:
+    """What the registry pins of a model; none while the chain is away, or when it does not know it."""
+    try:
+        return target.reader.pins(model_id)
+    except (ChainError, UnknownModel):
         return None
 
 
@@ -288,15 +364,25 @@ def read_time(name: str, text: str | None) -> int | None:
         raise BadInput(f"{name}: {text[:40]!r} is not a time: write it like 2025-09-15T12:00:00Z") from None
 
 
-def cursor_of(prediction: Prediction) -> str:
-    return base64.urlsafe_b64encode(f"{prediction.window_end_ms}:{prediction.id}".encode()).decode()
+def read_period(start: str | None, end: str | None) -> tuple[int | None, int | None]:
+    """Milliseconds of both. Raises `BadInput` for what is no time."""
+    return read_time("start", start), read_time("end", end)
 
 
-def read_cursor(text: str | None) -> tuple[int, str] | None:
+def cursor_of(time_or_seq: int, prediction_id: str = "") -> str:
+    """Where a page ended: a window end and an id in the order of windows, a number in the order of arrival."""
+    return base64.urlsafe_b64encode(f"{time_or_seq}:{prediction_id}".encode()).decode()
+
+
+def read_cursor(text: str | None, *, with_id: bool) -> tuple[int, str] | None:
+    """Raises `BadInput` for anything that is not the `next` of a page in the same order."""
     if text is None:
         return None
     try:
-        end_ms, prediction_id = base64.urlsafe_b64decode(text.encode()).decode().split(":")
-        return int(end_ms), prediction_id
+        number, prediction_id = base64.urlsafe_b64decode(text.encode()).decode().split(":")
+        place = int(number)
     except (ValueError, binascii.Error):
-        raise BadInput("cursor: pass the `next` of the page before, unchanged") from None
+        place, prediction_id = -1, ""
+    if not 0 <= place < 2**63 or bool(prediction_id) != with_id:
+        raise BadInput("cursor: pass the `next` of the page before, unchanged, and the same order")
+    return place, prediction_id

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
 
 from app.audit.bundle import instance_word
 from app.clock import Clock
-from app.pipeline import TickReport
-from app.steps.publishing import StepReport
-from app.types import Attempt, Attestation, Disagreement, Prediction, Proof, Submission, iso
+from app.features.realised import THRESHOLD
+from app.steps.standing import Said, TickReport
+from app.store.outcomes import Outcome
+from app.types import MINUTES_PER_YEAR, Attempt, Attestation, Disagreement, Prediction, Proof, Submission, iso
 
 MOST_GAPS = 100
+
+
+def annualised(deviation: float) -> float:
+    """Of one-minute log returns."""
+    return deviation * math.sqrt(MINUTES_PER_YEAR)
 
 
 class ProofOut(BaseModel):
@@ -102,7 +108,7 @@ class AttestationOut(BaseModel):
     @classmethod
     def of(cls, found: Attestation) -> AttestationOut:
         return cls(
-            attester=urlsplit(found.attester).netloc.rpartition("@")[2] or found.attester,
+            attester=found.host,
             outcome=found.outcome.value,
             signer=found.signature.signer if found.signature else None,
             reason=found.reason,
@@ -132,18 +138,42 @@ class OnchainOut(BaseModel):
         )
 
 
+class JudgementOut(BaseModel):
+    """What the market did in the hours that a forecast was for."""
+
+    realised_vol_annualised: float | None = Field(description="as a fraction of 1 per year; null: it cannot be told")
+    realised_regime: Literal["low", "high"] | None
+    right: bool | None = Field(description="whether the regime was forecast")
+    missing: str | None = Field(description="why it cannot be told")
+    judged_at: str
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> JudgementOut:
+        said: dict[str, Any] = {"missing": outcome.missing, "judged_at": iso(outcome.judged_at_ms)}
+        if outcome.realised is None:
+            return cls(realised_vol_annualised=None, realised_regime=None, right=None, **said)
+        high = outcome.realised >= THRESHOLD
+        return cls(
+            realised_vol_annualised=annualised(outcome.realised),
+            realised_regime="high" if high else "low",
+            right=high == outcome.high_said,
+            **said,
+        )
+
+
 class PredictionOut(BaseModel):
     feed: str
     id: str
     window_end: str = Field(description="end of the window, UTC, exclusive")
-    age_seconds: float = Field(description="market time since the window's end")
+    age_seconds: float = Field(description="market time since the window's end, when this was answered")
     regime: Literal["low", "high"]
     p_high: float = Field(description="probability of the high regime over the horizon")
     vol_annualised: float = Field(description="forecast volatility over the horizon, as a fraction of 1 per year")
     model_id: str
     status: Literal["predicted", "proving", "proved", "submitted", "confirmed", "failed"]
-    failure: str | None = None
-    prove_seconds: float | None = None
+    failure: str | None = Field(default=None, description="why it was given up")
+    predicted_at: str = Field(description="market time")
+    prove_seconds: float | None = Field(default=None, description="null until it is proved")
     venues: dict[str, str] = Field(description="the venues that stood behind it, with what was read there")
     left_out: dict[str, str] = Field(description="venues of the feed that did not, with the reason")
     quorum: int = Field(description="how many venues must have a minute for it to count")
@@ -154,7 +184,8 @@ class PredictionOut(BaseModel):
     calldata: str | None = Field(
         default=None, description="calldata for the oracle that anyone may send, once enough attesters signed"
     )
-    onchain: OnchainOut | None = None
+    onchain: OnchainOut | None = Field(default=None, description="null unless it was sent to the chain")
+    outcome: JudgementOut | None = Field(default=None, description="null until the hours it is for have passed")
 
     @classmethod
     def of(cls, prediction: Prediction, clock: Clock, **extra: Any) -> PredictionOut:
@@ -169,6 +200,7 @@ class PredictionOut(BaseModel):
             model_id=prediction.model_id,
             status=prediction.status.value,
             failure=prediction.failure,
+            predicted_at=iso(prediction.predicted_at_ms),
             venues=dict(prediction.sources.markets),
             left_out=dict(prediction.sources.left_out),
             quorum=prediction.quorum,
@@ -178,7 +210,9 @@ class PredictionOut(BaseModel):
 
 class HistoryOut(BaseModel):
     predictions: list[PredictionOut]
-    next: str | None = Field(description="cursor of the next, older page")
+    next: str | None = Field(
+        description="`cursor` of what comes next: null when there is nothing older; by arrival never null, as more may come"
+    )
 
 
 class VenueOut(BaseModel):
@@ -215,8 +249,8 @@ class StepOut(BaseModel):
     at: str
 
 
-def step_out(report: StepReport | None) -> StepOut | None:
-    return StepOut(outcome=report.outcome, detail=report.detail, at=iso(report.at_ms)) if report else None
+def step_out(said: Said | None) -> StepOut | None:
+    return StepOut(outcome=said.outcome, detail=said.detail, at=iso(said.at_ms)) if said else None
 
 
 class ChainOut(BaseModel):
@@ -228,6 +262,16 @@ class ChainOut(BaseModel):
     sender: str | None = Field(description="account that pays for updates; null: somebody else has to send them")
     attesting: StepOut | None
     publishing: StepOut | None
+    registry: str | None = Field(description="address of ModelRegistry; null while the chain is away")
+    verifier: str | None = Field(description="contract that checks this model's proofs; null while the chain is away")
+    joint_verifier: str | None = Field(description="the same for proofs of several windows; null where there is none")
+    rpc_url: str | None = Field(description="JSON-RPC endpoint that anyone may use, as the operator says")
+    explorer_url: str | None = Field(description="block explorer")
+
+
+class PipelineOut(BaseModel):
+    alive: bool = Field(description="whether one has been heard of in the last half minute")
+    seen: str | None = Field(description="when the newest one was last heard of; wall clock")
 
 
 class WindowOut(BaseModel):
@@ -278,6 +322,8 @@ class FeedOut(BaseModel):
     model_name: str
     market: Literal["live", "simulated", "recorded"]
     market_time: str
+    market_speed: float = Field(description="market seconds per second; 1 but for simulated markets")
+    pipeline: PipelineOut = Field(description="the processes that make forecasts")
     venues: list[VenueOut]
     quorum: int = Field(description="how many venues must have a minute for it to count")
     clock_skew_seconds: float | None = Field(description="median of the venues' clocks minus this machine's")

@@ -41,13 +41,23 @@ def address(listener: socket.socket) -> str:
 def run(app: FastAPI, listener: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM, then let open requests finish and return."""
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_DRAIN_S)
+    server = _Server(config)
     # uvicorn raises the signal anew once it is done; the caller still has things to close, so it must not end us.
     before = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Streams would never end by themselves, and the end would wait for them."""
+        streams = getattr(getattr(self.config.app, "state", None), "streams", None)
+        if streams is not None:
+            streams.close()
+        super().handle_exit(sig, frame)
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
 """Builds every object of the service from its settings, once, and hands them to each other. Nothing else constructs.
 
-`application` is the service, `attester` the other role; `feeds` and `onchain` build what both need.
+`application` is the service, `api` its HTTP side alone, `attester` the other side; `feeds` and `onchain` build what
+they need.
 """
 
 from __future__ import annotations
@@ -10,24 +11,26 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 from app.audit.checks import Auditor
 from app.clock import Clock
-from app.inference.release import ReleasedModel, load_models
+from app.inference.release import load_models
 from app.metrics import Metrics
-from app.pipeline import Pipeline
+from app.pipeline import Identity, Pipeline
 from app.proving.checked import CheckedProver, Prover
 from app.proving.pool import ProverPool
 from app.settings import Settings, parse_feed
 from app.steps.attest import AttestStep
 from app.steps.backlog import Backlog
 from app.steps.fetch import Progress
+from app.steps.judge import JudgeStep
 from app.steps.prove import ProofStep, ProvingPolicy
 from app.steps.publishing import OracleTarget
 from app.steps.served import ServedFeed
+from app.steps.standing import Market
 from app.steps.submit import SubmitStep
-from app.store.database import Database
+from app.types import DAY_MS
+from app.wiring.api import ApiRole, api
 from app.wiring.attester import AttesterRole, attester
 from app.wiring.feeds import (
     batch_keys,
@@ -53,9 +56,11 @@ from app.wiring.onchain import (
 )
 
 __all__ = [
+    "ApiRole",
     "Application",
     "AttesterRole",
     "Onchain",
+    "api",
     "application",
     "attester",
     "batch_keys",
@@ -74,24 +79,16 @@ __all__ = [
     "publishing_policy",
 ]
 
-Market = Literal["live", "simulated", "recorded"]
 _LEASE_MARGIN_S = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Application:
-    """Everything that a role of the service may need."""
+class Application(ApiRole):
+    """The whole service: what answers over HTTP, and what there is to answer."""
 
-    settings: Settings
     market: Market
-    clock: Clock
-    database: Database
-    models: Mapping[str, ReleasedModel]
-    pool: ProverPool
     prover: Prover
     pipeline: Pipeline
-    auditor: Auditor
-    metrics: Metrics
 
 
 @contextmanager
@@ -126,6 +123,7 @@ def application(
         onchain = chain(feeds) if chain else Onchain(oracle_target(settings, feeds), settings.attesters)
         target = onchain.target
         submissions = SubmitStep(feeds, database, clock, metrics, target, publishing_policy(settings))
+        market = market or ("simulated" if settings.venue_urls else "live")
         pipeline = Pipeline(
             feeds=feeds,
             database=database,
@@ -150,15 +148,24 @@ def application(
                 time_limit_s=settings.attest_timeout_s,
             ),
             submissions=submissions,
+            judgements=JudgeStep(feeds, database, clock, metrics),
             clock=clock,
             metrics=metrics,
+            identity=Identity(
+                owner=process_name(),
+                market=market,
+                prover_process_ids=pool.process_ids,
+                event_retention_ms=settings.event_retention_days * DAY_MS,
+            ),
         )
         yield Application(
             settings=settings,
-            market=market or ("simulated" if settings.venue_urls else "live"),
+            market=market,
             clock=clock,
             database=database,
             models=models,
+            feeds=feeds,
+            target=target,
             pool=pool,
             prover=prover,
             pipeline=pipeline,
@@ -175,6 +182,11 @@ def _cluster(settings: Settings, pool: ProverPool, stack: ExitStack) -> Prover:
     return CheckedProver(cluster, pool)
 
 
+def process_name() -> str:
+    """Ours among all processes on the database."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 def proving_policy(settings: Settings, chain: OracleTarget | None, patience_s: float) -> ProvingPolicy:
     """On a chain that has no verifier for proofs of several windows, each window is proved alone.
 
@@ -182,7 +194,7 @@ def proving_policy(settings: Settings, chain: OracleTarget | None, patience_s: f
     """
     lonely = chain is not None and not chain.takes_joint_proofs
     return ProvingPolicy(
-        owner=f"{socket.gethostname()}:{os.getpid()}",
+        owner=process_name(),
         lease_ms=round((patience_s + _LEASE_MARGIN_S) * 1000),
         max_attempts=settings.proof_attempts,
         batching="off" if lonely else settings.batching,

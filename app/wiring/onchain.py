@@ -45,8 +45,10 @@ def publishing_policy(settings: Settings) -> PublishingPolicy:
     )
 
 
-def oracle_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> OracleTarget | None:
-    """The oracle to publish to; none when no endpoint is set.
+def oracle_target(
+    settings: Settings, feeds: Mapping[str, ServedFeed], *, publishes: bool = True
+) -> OracleTarget | None:
+    """The oracle to publish to, or, where this process never ``publishes``, to tell about; none without an endpoint.
 
     Raises `Misconfigured` for a development SRS on a real chain, and when the oracle takes other keys than ours. Where
     the chain is away and its id is set, keys are taken on trust, and each window is proved alone.
@@ -63,7 +65,7 @@ def oracle_target(settings: Settings, feeds: Mapping[str, ServedFeed]) -> Oracle
         log.warning("%s: whether the oracle takes our keys is seen when it is back", error)
         joint = False
     oracle = OracleAt(chain_id, reader.address)
-    return OracleTarget(oracle, reader, Rounds(rpc, oracle), open_sender(settings, rpc), joint)
+    return OracleTarget(oracle, reader, Rounds(rpc, oracle), open_sender(settings, rpc) if publishes else None, joint)
 
 
 def warn_of_development_srs(settings: Settings, chain_id: int, feeds: Mapping[str, ServedFeed]) -> None:

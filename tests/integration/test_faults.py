@@ -24,7 +24,6 @@ from pydantic import SecretStr
 from app.clock import Clock
 from app.demo import SIMULATED_VENUES, venue_urls
 from app.features.variation import CANDLES_NEEDED, observe
-from app.pipeline import TickOutcome, TickReport
 from app.settings import Settings
 from app.sim.faults import FaultKind
 from app.sim.kraken import KEPT_CANDLES
@@ -33,6 +32,7 @@ from app.sim.server import _listen, _Protocol
 from app.sim.views import market_at
 from app.sim.world import World
 from app.steps.fetch import Fetcher, VenueState
+from app.steps.standing import TickOutcome, TickReport
 from app.types import MINUTE_MS, Forecast, Prediction, Window, parse_time
 from app.web.application import create_web
 from app.wiring import Application, application
@@ -158,7 +158,7 @@ class Oracle:
         return self.app.metrics.registry.get_sample_value(f"veriregime_{name}", labels) or 0.0
 
     def states(self) -> set[VenueState]:
-        return {health.state for health in self.app.pipeline.venues().values()}
+        return {health.state for health in self.app.pipeline.standing().venues.values()}
 
     def expect_answers_within(self, seconds: float, venues: Sequence[str] = SIMULATED_VENUES) -> None:
         """The time limit of a request to these; it is long elsewhere, for the machine may be busy."""

@@ -7,9 +7,9 @@ import contextlib
 from fastapi.testclient import TestClient
 
 from app.demo import MarketOptions, running_market, venue_urls
-from app.pipeline import TickOutcome
 from app.settings import Settings
 from app.steps.prove import ProveOutcome
+from app.steps.standing import TickOutcome
 from app.types import MINUTE_MS
 from app.web.application import create_web
 from app.wiring import application

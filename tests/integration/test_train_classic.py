@@ -21,12 +21,12 @@ from app.proving.engine import sha256_file
 from app.types import MINUTE_MS, parse_time
 
 pytest.importorskip("torch", reason="torch comes with the train extra")
+from app.features.realised import is_high
 from app.training.classic import experiment as classic
 from app.training.classic.baseline import classic_logits
 from app.training.classic.data import classic_data
 from app.training.classic.experiment import QUICK, ClassicReport, train_classic
 from app.training.classic.report import classic_report
-from app.training.datasets import is_high
 
 DAYS = 35
 GAP = 30_000

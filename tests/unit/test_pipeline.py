@@ -9,13 +9,15 @@ from app.clock import Clock, wall_ms
 from app.errors import NoQuorum, StoreUnavailable
 from app.features.variation import CANDLES_NEEDED, observe
 from app.metrics import Metrics
-from app.pipeline import Pipeline, TickOutcome, TickReport
+from app.pipeline import Identity, Pipeline
 from app.steps.attest import AttestOutcome, AttestStep
 from app.steps.backlog import Backlog
 from app.steps.collect import Collector
+from app.steps.judge import JudgeStep
 from app.steps.prove import ProofStep, ProveOutcome, ProvingPolicy
 from app.steps.publishing import PublishingPolicy, SubmitOutcome
 from app.steps.served import ServedFeed
+from app.steps.standing import TickOutcome, TickReport
 from app.steps.submit import SubmitStep
 from app.store.database import Database
 from app.types import MINUTE_MS, Candles, Keys, Prediction, Proof, Sources, Status, Window, prediction_id
@@ -75,8 +77,10 @@ def make_pipeline(
             proofs=ProofStep({FEED: served}, sqlite_database, pool, clock, metrics, policy, Backlog(600, 1 / 60, 1)),
             attestations=AttestStep([FEED], sqlite_database, clock, metrics, None),
             submissions=SubmitStep([FEED], sqlite_database, clock, metrics, None, PublishingPolicy(60_000, 0.05)),
+            judgements=JudgeStep({FEED: served}, sqlite_database, clock, metrics),
             clock=clock,
             metrics=metrics,
+            identity=Identity("host:1"),
         )
 
     return make

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.pipeline import TickOutcome
 from app.service import Service
 from app.steps.attest import AttestOutcome
 from app.steps.prove import ProveOutcome
 from app.steps.publishing import SubmitOutcome
+from app.steps.standing import TickOutcome
 from app.types import MINUTE_MS
 
 FEED = "btc-usdt-4h"
@@ -34,6 +34,9 @@ class SlowPipeline:
         self.started.set()
         assert self.let_go.wait(10)
         return self.outcomes.pop(0)
+
+    def judge_next(self, feed: str, window_end_ms: int) -> int:
+        return 0
 
 
 def service_of(pipeline: SlowPipeline, minutes: Sequence[int] = ()) -> Service:
@@ -82,7 +85,7 @@ class CountingPipeline:
     def __init__(self, *outcomes: ProveOutcome) -> None:
         self.feeds: dict[str, None] = {}
         self.outcomes = list(outcomes)
-        self.asked = self.attested = self.submitted = self.stopped = 0
+        self.asked = self.attested = self.submitted = self.told = self.stopped = 0
         self.attest_outcome, self.submit_outcome = AttestOutcome.NO_ORACLE, SubmitOutcome.NO_CHAIN
         self.owners_freed = 0
 
@@ -100,6 +103,9 @@ class CountingPipeline:
     def submit_next(self) -> SubmitOutcome:
         self.submitted += 1
         return self.submit_outcome
+
+    def tell(self) -> None:
+        self.told += 1
 
     def stop(self) -> None:
         self.stopped += 1
@@ -216,13 +222,13 @@ def test_submit__every_outcome__waits_for_signatures_or_a_while_or_goes_on(
     assert waited == ([] if outcome in GOES_ON_AT_ONCE else [expected])
 
 
-def test_start__on_a_cluster__has_a_thread_for_each_job_it_may_be_given_and_two_for_the_chain() -> None:
+def test_start__on_a_cluster__has_a_thread_for_each_job_it_may_be_given_two_for_the_chain_and_one_to_tell() -> None:
     pipeline, prover, pool = CountingPipeline(), Stoppable(slots=0), Stoppable(slots=1)
     service = proving_service(pipeline, prover, pool, jobs=5)
     service.start()
     running = len(service._threads)
     service.stop()
-    assert (running, pipeline.owners_freed) == (7, 1)
+    assert (running, pipeline.owners_freed) == (8, 1)
 
 
 def test_start__on_this_machine__has_a_thread_for_each_worker_and_two_for_the_chain() -> None:

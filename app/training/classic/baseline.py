@@ -20,8 +20,8 @@ from app.features.classic import (
     windows,
 )
 from app.inference.network import BatchSession
+from app.judging.scores import Forecasts, of_margin
 from app.training.datasets import Samples
-from app.training.evaluation import Forecasts, of_margin
 from app.types import MINUTE_MS, Candles, FloatArray, IntArray, parse_time
 
 TEACHER, STUDENT, TRAINING, REPORT = "teacher.onnx", "student.onnx", "training.json", "REPORT.md"

@@ -19,7 +19,7 @@ from app.features.classic import (
     complete_windows,
     standardise,
 )
-from app.training.datasets import HORIZON_MINUTES, Series, is_high, series_of, volatility
+from app.features.realised import HORIZON_MINUTES, Series, is_high, series_of, volatility
 from app.types import MINUTE_MS, BoolArray, Candles, FloatArray, IntArray, iso
 
 LEAST_SAMPLES = 5_000

@@ -23,7 +23,9 @@ from torch.nn import functional
 from app import __version__
 from app.candles.files import read_candles
 from app.features.classic import CLIP, INDICATORS, NAME, WARM_UP, WINDOW_MINUTES
+from app.features.realised import HORIZON_MINUTES, THRESHOLD, is_high
 from app.inference.network import BatchSession
+from app.judging.scores import auc, class_metrics
 from app.proving import engine
 from app.training.classic.baseline import NETWORKS, REPORT, TRAINING
 from app.training.classic.data import ClassicData, Part, classic_data
@@ -36,9 +38,7 @@ from app.training.classic.networks import (
 )
 from app.training.classic.report import classic_report
 from app.training.classic.training import Recipe, Trained, Windows, predict, train_network
-from app.training.datasets import HORIZON_MINUTES, THRESHOLD, is_high
 from app.training.distillation import distillation_loss
-from app.training.evaluation import auc, class_metrics
 from app.training.export import in_place_of, refuse_existing
 from app.training.kept import KeptWork
 from app.training.threads import MOST_THREADS, using_threads

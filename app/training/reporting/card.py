@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from app.training.evaluation import MODEL, PERSISTENCE
+from app.judging.scores import MODEL, PERSISTENCE
 from app.training.reporting.markdown import counted, listed, number, percent, reflowed, table
 from app.training.reporting.plots import MONTHS, PLOTS, REALISED, RELIABILITY, ROC
 

@@ -17,10 +17,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter, ScalarFormatter
 
+from app.judging.scores import MODEL, PERSISTENCE, Forecasts, bins, r_squared
+from app.judging.scores import auc as auc_of
 from app.training.baselines import LN_THRESHOLD
 from app.training.datasets import Samples
-from app.training.evaluation import ECE_BINS, MODEL, PERSISTENCE, Forecasts, r_squared
-from app.training.evaluation import auc as auc_of
 from app.types import BoolArray, FloatArray
 
 PLOTS = "plots"
@@ -210,11 +210,9 @@ def roc_curve(score: FloatArray, high: BoolArray) -> tuple[FloatArray, FloatArra
 
 def reliability_bins(p_high: FloatArray, high: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Mean stated probability, observed share of high and share of all windows, of every bin that holds some."""
-    bins = np.minimum((p_high * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    size = np.bincount(bins, minlength=ECE_BINS)
-    sums = [np.bincount(bins, weights=values, minlength=ECE_BINS) for values in (p_high, high.astype(np.float64))]
+    size, stated, observed = bins(p_high, high)
     filled = size > 0
-    return sums[0][filled] / size[filled], sums[1][filled] / size[filled], size[filled] / len(p_high)
+    return stated[filled] / size[filled], observed[filled] / size[filled], size[filled] / len(p_high)
 
 
 @contextmanager

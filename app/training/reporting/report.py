@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.clock import wall_ms
-from app.training.evaluation import MODEL, PERSISTENCE
+from app.judging.scores import MODEL, PERSISTENCE
 from app.training.reporting.card import (
     METRICS,
     agreement,

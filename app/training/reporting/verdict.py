@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from app.training.evaluation import MODEL
+from app.judging.scores import MODEL
 from app.training.reporting.card import (
     ENOUGH_POINTS,
     METRICS,

@@ -212,7 +212,7 @@ def test_sent__several_nonces__is_the_newest_attempt_of_each_lowest_nonce_first(
     include(database, signed(1, nonce=7))
     record(database, second, signed(2, nonce=8))
     with database.unit_of_work() as store:
-        store.submissions.vanished(signed(1).tx_hash)
+        store.submissions.vanished(signed(1))
     replaced(database, signed(2, nonce=8), signed(3, nonce=8))
     assert sent(database) == [signed(1).tx_hash, signed(3).tx_hash]
 
@@ -288,7 +288,7 @@ def test_vanished__of_several_attempts__any_may_get_in_again(database: Database,
     replaced(database, signed(1), signed(2))
     include(database, signed(1))
     with database.unit_of_work() as store:
-        store.submissions.vanished(signed(1).tx_hash)
+        store.submissions.vanished(signed(1))
     assert len(sent(database)) == 1
     include(database, signed(2))
     assert state(database, made) == (Status.SUBMITTED, signed(2).tx_hash)
@@ -353,7 +353,7 @@ def test_vanished__a_confirmed_transaction__is_on_its_way_again_without_block_or
     record(database, made, signed(1))
     settle(database, signed(1))
     with database.unit_of_work() as store:
-        store.submissions.vanished(signed(1).tx_hash)
+        store.submissions.vanished(signed(1))
     assert state(database, made) == (Status.SUBMITTED, signed(1).tx_hash)
     assert attempts(database, signed(1)) == [Transaction(signed(1), TransactionState.SENT, None, None, None, 5)]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from app.features.variation import INPUTS
-from app.training.baselines import HAR_MINUTES, LN_THRESHOLD, SMALLEST_VOLATILITY, HarRv, Persistence
+from app.judging.scores import SMALLEST_VOLATILITY, metrics
+from app.training.baselines import HAR_MINUTES, LN_THRESHOLD, HarRv, Persistence
 from app.training.datasets import Samples
-from app.training.evaluation import metrics
 
 LOW, HIGH = 0.0004, 0.0006
 YEAR = math.sqrt(525_600)
@@ -131,7 +131,7 @@ def test_har_rv__perfect_fit__still_has_a_deviation() -> None:
 
 def test_baselines__import__needs_no_train_extra() -> None:
     code = (
-        "import sys, app.training.baselines, app.training.evaluation\n"
+        "import sys, app.training.baselines, app.judging.scores\n"
         "print(sorted({'torch', 'onnx', 'sklearn', 'lightgbm', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

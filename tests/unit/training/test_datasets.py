@@ -9,23 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import CandleFileInvalid
-from app.features.returns import absolute_returns
+from app.features.realised import HORIZON_MINUTES, Series, series_of
 from app.features.variation import INPUTS, WINDOW_MINUTES, observe
 from app.training.datasets import (
-    HORIZON_MINUTES,
     LEAST_SAMPLES,
     Period,
-    Series,
     Split,
     between,
     calendar_split,
     fit_spec,
-    is_high,
     samples,
-    series_of,
     share_split,
     usable_ends,
-    volatility,
 )
 from app.types import MINUTE_MS, Candles, Feed, Window, parse_time
 
@@ -53,23 +48,6 @@ def series(closes: np.ndarray) -> Series:
     return series_of(candles_of(closes))
 
 
-def test_volatility__against_a_direct_loop__is_the_deviation_of_log_returns(closes: np.ndarray, series: Series) -> None:
-    ends = np.asarray([300, 5_000, 14_400])
-    found, count = volatility(series, ends, HORIZON_MINUTES)
-    for end, value in zip(ends, found, strict=True):
-        returns = [math.log(closes[t] / closes[t - 1]) for t in range(end - HORIZON_MINUTES, end)]
-        mean = sum(returns) / len(returns)
-        direct = math.sqrt(sum((r - mean) ** 2 for r in returns) / len(returns))
-        assert value == pytest.approx(direct, rel=1e-6)
-    assert count.tolist() == [HORIZON_MINUTES] * 3
-
-
-def test_series__absolute_returns__are_those_that_serving_uses(closes: np.ndarray, series: Series) -> None:
-    served = absolute_returns(candles_of(closes), START_MS + MINUTE_MS, START_MS + len(closes) * MINUTE_MS)
-    assert np.array_equal(series.absolute[1:], served)
-    assert np.array_equal(np.abs(series.signed[1:]), served)
-
-
 def test_samples__observation__is_what_serving_makes_of_the_same_window(closes: np.ndarray, series: Series) -> None:
     period = Period(WINDOW_MINUTES + 1, len(series))
     spec = fit_spec(series, usable_ends(series, period, 60)[0], clip=3.0, input_scale=7)
@@ -88,10 +66,6 @@ def test_samples__label__starts_at_the_windows_end(series: Series) -> None:
     assert made.volatility[5] == pytest.approx(ahead.std(), rel=1e-9)
     assert made.past[60][5] == pytest.approx(series.signed[end - 60 : end].std() / 1e9, rel=1e-9)
     assert made.ln_vol[5] == pytest.approx(math.log(ahead.std() * math.sqrt(525_600)), rel=1e-9)
-
-
-def test_is_high__at_the_threshold__is_high() -> None:
-    assert is_high(np.asarray([0.0004999, 0.0005, 0.0005001])).tolist() == [False, True, True]
 
 
 def test_usable_ends__missing_future_minute__leaves_its_windows_out(closes: np.ndarray) -> None:

@@ -9,8 +9,9 @@ from app.features.variation import INPUTS, VARIATION_INPUTS, VariationSpec
 from app.training.circuit import Weights
 
 pytest.importorskip("lightgbm", reason="lightgbm comes with the train extra")
-from app.training.datasets import Samples, samples, series_of, share_split
-from app.training.evaluation import MODEL
+from app.features.realised import series_of
+from app.judging.scores import MODEL
+from app.training.datasets import Samples, samples, share_split
 from app.training.examination import TEACHER, examine, examine_other, persistences, proved
 from app.training.material import Market, Recording
 from app.types import MINUTE_MS, Candles, parse_time

@@ -9,8 +9,8 @@ import pytest
 
 from app.errors import ToolMissing
 from app.features.variation import INPUTS
+from app.judging.scores import Forecasts, metrics
 from app.training.datasets import Samples
-from app.training.evaluation import Forecasts, metrics
 
 pytest.importorskip("app.training.fitted_baselines", reason="its libraries come with the train extra")
 from app.training import fitted_baselines

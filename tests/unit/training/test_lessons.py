@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.features.realised import Series
 from app.features.returns import MISSING
 from app.features.variation import INPUTS, WINDOW_MINUTES
-from app.training.datasets import Period, Samples, Series, fit_spec, usable_ends
+from app.training.datasets import Period, Samples, fit_spec, usable_ends
 from app.training.lessons import (
     CONTEXT,
     CONTEXT_DAYS,

@@ -10,8 +10,9 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from app.errors import CandleFileInvalid
+from app.features.realised import series_of
 from app.proving.engine import sha256_file
-from app.training.datasets import Period, series_of, share_split
+from app.training.datasets import Period, share_split
 from app.training.lessons import Lesson
 from app.training.material import (
     AS_IT_IS,

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.features.realised import HORIZON_MINUTES
 from app.features.variation import INPUTS
+from app.judging.scores import forecasts_of, metrics
 from app.training.circuit import Weights
-from app.training.datasets import HORIZON_MINUTES, Samples
-from app.training.evaluation import forecasts_of, metrics
+from app.training.datasets import Samples
 from app.types import MINUTE_MS, FloatArray
 
 pytest.importorskip("torch", reason="torch comes with the train extra")

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="torch comes with the train extra")
+from app.features.realised import series_of
 from app.training import walkforward
-from app.training.datasets import Period, Split, series_of
+from app.training.datasets import Period, Split
 from app.training.kept import KeptWork
 from app.training.material import Market, Recording
 from app.training.student import Recipe

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.judging.scores import Forecasts, auc, forecasts_of, monthly
 from app.training.baselines import HarRv, Persistence
 from app.training.datasets import Samples
-from app.training.evaluation import Forecasts, auc, forecasts_of, monthly
 from app.types import parse_time
 
 pytest.importorskip("matplotlib", reason="matplotlib comes with the train extra")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from app.features.variation import INPUTS
+from app.judging.scores import forecasts_of, metrics
 from app.training.datasets import Samples
-from app.training.evaluation import forecasts_of, metrics
 from app.types import FloatArray
 
 pytest.importorskip("app.training.teachers.candidates", reason="its libraries come with the train extra")

@@ -1,19 +1,20 @@
 """How good a forecast is, in numbers. Every forecaster is judged by the same ones, on the same windows.
 
 Whatever forecasts, a network, a regression or "the next hours are like the last one", is reduced to `Forecasts`; from
-there on nothing knows where it came from. Everything works on arrays of n windows.
+there on nothing knows where it came from. Everything works on arrays of n windows, recorded for training or lived
+through by the service: `veriregime evaluate` and the track record both call this.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from app.training.datasets import Samples
-from app.types import BoolArray, FloatArray, IntArray
+from app.types import MINUTES_PER_YEAR, BoolArray, FloatArray, IntArray
 
 ECE_BINS = 10
 DIGITS = 6
@@ -22,8 +23,23 @@ LARGEST_LN_VOL = 50.0
 MODEL = "model"
 PERSISTENCE = "persistence_"
 """What the names of the forecasts that repeat the past begin with; the minutes follow."""
+SMALLEST_VOLATILITY = 1e-7
+"""Stands for an hour in which the price did not move, whose logarithm has no value."""
 
 Metrics = dict[str, float | None]
+
+
+class Realised(Protocol):
+    """What came of n windows, shapes (n,): ``ln_vol`` is ln of annualised volatility, ``end_ms`` int64."""
+
+    @property
+    def end_ms(self) -> IntArray: ...
+
+    @property
+    def high(self) -> BoolArray: ...
+
+    @property
+    def ln_vol(self) -> FloatArray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +75,53 @@ def of_margin(margin: FloatArray, ln_vol: FloatArray | None = None) -> Forecasts
     return Forecasts(p_high=p_high, high_said=margin > 0, score=margin, ln_vol=ln_vol)
 
 
-def metrics(forecasts: Forecasts, samples: Samples) -> Metrics:
+def repeating(past: FloatArray, high: BoolArray) -> Forecasts:
+    """Persistence: the next hours are like the last ones, of which the deviation is ``past`` (n,), ``high`` or not.
+
+    It knows no doubt: its probability is 0 or 1, which Brier score and calibration error take as it stands. AUC is by
+    the past volatility itself.
+    """
+    return Forecasts(p_high=high.astype(np.float64), high_said=high, score=past, ln_vol=past_ln_vol(past))
+
+
+def past_ln_vol(past: FloatArray) -> FloatArray:
+    """ln of annualised volatility of deviations of one-minute log returns, floored at `SMALLEST_VOLATILITY`."""
+    return realised_ln_vol(np.maximum(past, SMALLEST_VOLATILITY))
+
+
+def realised_ln_vol(volatility: FloatArray) -> FloatArray:
+    """ln of annualised volatility of deviations (n,) of one-minute log returns, all above 0."""
+    result: FloatArray = np.log(volatility * math.sqrt(MINUTES_PER_YEAR))
+    return result
+
+
+def metrics(forecasts: Forecasts, realised: Realised) -> Metrics:
     """Accuracy, balanced accuracy, macro F1, AUC, Brier score, calibration error, R² of ln volatility and QLIKE.
 
     What does not apply is None: AUC of a single class, R² and QLIKE of a forecaster that names no volatility.
     """
-    high, ln_vol = samples.high, forecasts.ln_vol
-    return _rounded(
+    high, ln_vol, actual = realised.high, forecasts.ln_vol, realised.ln_vol
+    return rounded(
         {
             **class_metrics(forecasts.high_said, high),
             "auc": auc(forecasts.score, high),
             "brier": float(((forecasts.p_high - high) ** 2).mean()),
             "ece": calibration_error(forecasts.p_high, high),
-            "r2_log_vol": None if ln_vol is None else r_squared(ln_vol, samples.ln_vol),
-            "qlike": None if ln_vol is None else qlike(ln_vol, samples.ln_vol),
+            "r2_log_vol": None if ln_vol is None else r_squared(ln_vol, actual),
+            "qlike": None if ln_vol is None else qlike(ln_vol, actual),
         }
     )
 
 
-def monthly(forecasts: Mapping[str, Forecasts], samples: Samples) -> list[dict[str, Any]]:
+def monthly(forecasts: Mapping[str, Forecasts], realised: Realised) -> list[dict[str, Any]]:
     """One row per calendar month (UTC) of window ends: the forecaster named `MODEL` beside the others.
 
     ``accuracy``, ``auc`` and ``r2_log_vol`` are the model's; every other forecaster's accuracy stands under its name.
     ``points_above_…`` are accuracy points of the model above persistence, ``…_better`` above whichever persistence did
     better over that month.
     """
-    months = samples.end_ms.astype("datetime64[ms]").astype("datetime64[M]")
-    high, ln_vol = samples.high, samples.ln_vol
+    months = realised.end_ms.astype("datetime64[ms]").astype("datetime64[M]")
+    high, ln_vol = realised.high, realised.ln_vol
     rows: list[dict[str, Any]] = []
     for month in np.unique(months):
         here = np.flatnonzero(months == month)
@@ -99,9 +135,9 @@ def monthly(forecasts: Mapping[str, Forecasts], samples: Samples) -> list[dict[s
             "auc": auc(model.score, high[here]),
             "r2_log_vol": None if model.ln_vol is None else r_squared(model.ln_vol, ln_vol[here]),
             **{name: value for name, value in accuracy.items() if name != MODEL},
-            **_points_above(accuracy),
+            **points_above(accuracy),
         }
-        rows.append({"month": str(month), **_rounded(row)})
+        rows.append({"month": str(month), **rounded(row)})
     return rows
 
 
@@ -135,10 +171,26 @@ def auc(score: FloatArray, high: BoolArray) -> float | None:
 
 def calibration_error(p_high: FloatArray, high: BoolArray) -> float:
     """Expected calibration error: mean |stated − observed| share of high over ten equal bins of probability."""
-    bins: IntArray = np.minimum((p_high * ECE_BINS).astype(np.int64), ECE_BINS - 1)
-    stated = np.bincount(bins, weights=p_high, minlength=ECE_BINS)
-    observed = np.bincount(bins, weights=high.astype(np.float64), minlength=ECE_BINS)
+    _, stated, observed = bins(p_high, high)
     return float(np.abs(stated - observed).sum() / len(high))
+
+
+def calibration(p_high: FloatArray, high: BoolArray) -> list[dict[str, float | None]]:
+    """One row for each bin of probability: how many windows, their mean stated probability, the share that was high."""
+    rows: list[dict[str, float | None]] = []
+    for place, (size, stated, observed) in enumerate(zip(*(part.tolist() for part in bins(p_high, high)), strict=True)):
+        means = {"stated": stated / size, "observed": observed / size} if size else {"stated": None, "observed": None}
+        rows.append({"from": place / ECE_BINS, "to": (place + 1) / ECE_BINS, "windows": size} | rounded(means))
+    return rows
+
+
+def bins(p_high: FloatArray, high: BoolArray) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Of each equal bin of probability, (`ECE_BINS`,): windows, the sum of what was stated, and how many were high."""
+    place: IntArray = np.minimum((p_high * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+    size: IntArray = np.bincount(place, minlength=ECE_BINS)
+    stated: FloatArray = np.bincount(place, weights=p_high, minlength=ECE_BINS).astype(np.float64)
+    observed: FloatArray = np.bincount(place, weights=high.astype(np.float64), minlength=ECE_BINS).astype(np.float64)
+    return size, stated, observed
 
 
 def r_squared(forecast: FloatArray, actual: FloatArray) -> float | None:
@@ -158,7 +210,8 @@ def qlike(forecast: FloatArray, actual: FloatArray) -> float:
     return float((np.exp(ln_ratio) - ln_ratio - 1).mean())
 
 
-def _points_above(accuracy: Mapping[str, float]) -> dict[str, float]:
+def points_above(accuracy: Mapping[str, float]) -> dict[str, float]:
+    """Accuracy points of `MODEL` above persistence over an hour, and above whichever persistence did better."""
     persistence = {name: value for name, value in accuracy.items() if name.startswith(PERSISTENCE)}
     compared = {name: value for name, value in persistence.items() if name == f"{PERSISTENCE}60"}
     if persistence:
@@ -166,5 +219,6 @@ def _points_above(accuracy: Mapping[str, float]) -> dict[str, float]:
     return {f"points_above_{name}": 100 * (accuracy[MODEL] - value) for name, value in compared.items()}
 
 
-def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+def rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every float at `DIGITS` digits."""
     return {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in values.items()}

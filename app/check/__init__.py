@@ -1,0 +1,81 @@
+"""``veriregime check``: what this installation has, what it lacks, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from app.check import machine, outside, proving
+from app.check.finding import Finding, Level, side_by_side
+from app.check.onchain import chain
+from app.errors import OracleError
+from app.settings import Settings
+
+__all__ = ["Finding", "Level", "check_installation"]
+
+_PATIENCE_S = 10.0
+_SHORTER = {"venue_timeout_s": 3.0, "attest_timeout_s": 3.0}
+"""Whoever looks waits for the answers; a service has more patience."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One thing to look at, and what is said where it cannot be looked at at all."""
+
+    group: str
+    subject: str
+    look: Callable[[Settings], Iterable[Finding]]
+    otherwise: Level
+    remedy: str
+
+
+def check_installation(settings: Settings, unknown: Sequence[str] = ()) -> list[Finding]:
+    """Everything that is found, group by group; within about ten seconds, however much is out of reach.
+
+    ``unknown`` are variables that look like settings and are none.
+    """
+    looks = _looks(unknown, len(settings.model_fields_set))
+    hasty = settings.model_copy(
+        update={name: min(getattr(settings, name), limit_s) for name, limit_s in _SHORTER.items()}
+    )
+    found: dict[_Look, list[Finding]] = {look: [] for look in looks}
+    ended = side_by_side([partial(_take, hasty, look, into) for look, into in found.items()], _PATIENCE_S)
+    for look, has_ended in zip(looks, ended, strict=True):
+        if not has_ended:
+            silence = f"no answer within {_PATIENCE_S:g} s"
+            found[look].append(Finding(look.subject, look.otherwise, silence, look.remedy))
+    return [replace(one, group=look.group) for look, findings in found.items() for one in tuple(findings)]
+
+
+def _looks(unknown: Sequence[str], given: int) -> tuple[_Look, ...]:
+    ill, bad = Level.WARNING, Level.FAILED
+    here, prove, data, market, on = "This machine", "Models and proofs", "Database", "Market", "Chain and attesters"
+    return (
+        _Look(here, "python", machine.python, bad, "run `make setup`, or install the package anew"),
+        _Look(here, "settings", partial(machine.spelling, unknown, given), ill, "see `veriregime settings`"),
+        _Look(here, "port", machine.port, bad, "see VERIREGIME_HOST and VERIREGIME_PORT"),
+        _Look(here, "disk", machine.disk, bad, "choose a folder that can be written with VERIREGIME_VAR_DIR"),
+        _Look(here, "memory", machine.memory, ill, "look with `free -m`"),
+        _Look(here, "pages", machine.pages, ill, "run `make setup`"),
+        _Look(here, "tools", machine.tools, ill, "run `make setup` (it needs Node 20 or newer with npm)"),
+        _Look(
+            prove, "models", proving.models, bad, "restore the folder of VERIREGIME_MODELS_DIR, or see VERIREGIME_FEEDS"
+        ),
+        _Look(prove, "keys", proving.keys, bad, "see `veriregime srs info` and `veriregime keys info`"),
+        _Look(prove, "prover", proving.prover, bad, "see VERIREGIME_PROVER and the limits of VERIREGIME_PROVER_…"),
+        _Look(data, "database", proving.database, bad, "see VERIREGIME_DATABASE_URL, and whether its server runs"),
+        _Look(market, "venues", outside.venues, ill, "see VERIREGIME_VENUES"),
+        _Look(on, "chain", chain, bad, "see VERIREGIME_RPC_URLS and `veriregime contracts status`"),
+        _Look("Extras", "extras", machine.extras, ill, "see pyproject.toml"),
+    )
+
+
+def _take(settings: Settings, look: _Look, into: list[Finding]) -> bool:
+    """True when it came to its end; what was found before something hangs is in ``into`` all the same."""
+    try:
+        for finding in look.look(settings):
+            into.append(finding)
+    except (OracleError, OSError) as error:
+        into.append(Finding(look.subject, look.otherwise, str(error), look.remedy))
+    return True

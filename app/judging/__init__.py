@@ -1,0 +1,1 @@
+"""How good forecasts were: one implementation for what is served and for what is trained offline."""

@@ -1,0 +1,74 @@
+"""What proofs are checked with: models, SRS files, and a check for those who take our word."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+
+from app.audit.bundle import parse_bundle
+from app.errors import BundleTooLarge, UnknownSrs
+from app.inference.release import model_by_id
+from app.web.bodies import bounded_body
+from app.web.caching import FOREVER, conditional, is_current
+from app.web.problems import documented
+from app.web.schemas import ModelOut, VerdictOut
+from app.wiring import ApiRole
+
+_TAGS: list[Any] = ["evidence"]
+_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "still the one of the ETag"}}
+_BUNDLE_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+def evidence_routes(role: ApiRole) -> APIRouter:
+    router = APIRouter(tags=_TAGS)
+
+    @router.get(
+        "/v1/models/{model_id}",
+        summary="A model's manifest",
+        response_model=ModelOut,
+        responses=_NOT_MODIFIED | documented(404),
+    )
+    def model(model_id: str, request: Request) -> Response:
+        found = model_by_id(role.models, model_id)
+        told = ModelOut(model_id=found.model_id, name=found.name, manifest=dict(found.manifest))
+        return conditional(request, told.model_dump_json().encode(), FOREVER)
+
+    @router.get(
+        "/v1/srs/{sha256}",
+        summary="The SRS behind the proofs",
+        response_class=FileResponse,
+        responses=_FILE | _NOT_MODIFIED | documented(404),
+    )
+    def srs(sha256: str, request: Request) -> Response:
+        """The file that `veriregime verify --srs` takes."""
+        files = {keys.srs_hash: keys.srs for served in role.feeds.values() for keys in served.all_keys}
+        if sha256 not in files:
+            raise UnknownSrs(f"no feed here uses an SRS {sha256[:64]!r}")
+        headers = {"ETag": f'"{sha256}"', "Cache-Control": FOREVER}
+        if is_current(request.headers.get("if-none-match"), headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        return FileResponse(
+            files[sha256], headers=headers, media_type="application/octet-stream", filename=f"{sha256[:16]}.srs"
+        )
+
+    @router.post(
+        "/v1/verify", summary="Check a bundle", openapi_extra=_BUNDLE_BODY, responses=documented(404, 413, 422)
+    )
+    async def verify(request: Request) -> VerdictOut:
+        """Recomputes everything from the candles up, and names the first thing that does not hold."""
+        raw = await bounded_body(request, role.settings.max_bundle_bytes, BundleTooLarge)
+        return await run_in_threadpool(_verdict, role, raw)
+
+    return router
+
+
+def _verdict(role: ApiRole, raw: bytes) -> VerdictOut:
+    verdict = role.auditor.verify(parse_bundle(raw, role.settings.max_bundle_bytes))
+    return VerdictOut(**asdict(verdict))

@@ -1,0 +1,89 @@
+"""What operators and their tools ask: alive, ready, measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from app.web.problems import documented
+from app.web.reading import Reader
+from app.web.schemas import HealthOut, ReadyOut, step_out
+from app.web.stream import Streams
+from app.wiring import ApiRole
+
+_TAGS: list[Any] = ["operations"]
+_READY_WITHIN_S = 180
+
+
+def operation_routes(role: ApiRole, reader: Reader, streams: Streams) -> APIRouter:
+    router = APIRouter(tags=_TAGS)
+
+    @router.get("/healthz", summary="The process answers", responses=documented())
+    def health() -> HealthOut:
+        return HealthOut(status="ok")
+
+    @router.get(
+        "/readyz",
+        summary="Forecasts are fresh",
+        responses={**documented(), 503: {"model": ReadyOut, "description": "a feed's newest forecast is too old"}},
+    )
+    def ready(response: Response) -> ReadyOut:
+        """503 while any feed's newest proved forecast is older than three minutes."""
+        told = _readiness(role, reader)
+        response.status_code = 200 if told.ready else 503
+        return told
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={**documented(), 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    def metrics() -> Response:
+        _gauge(role, reader, len(streams))
+        return Response(role.metrics.exposition(), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _readiness(role: ApiRole, reader: Reader) -> ReadyOut:
+    ages = _ages(role)
+    with role.database.unit_of_work(write=False) as store:
+        waiting, alarms = store.jobs.waiting(), store.disagreements.open()
+        standing, _ = reader.standing(store)
+    return ReadyOut(
+        ready=all(age is not None and age <= _READY_WITHIN_S for age in ages.values()),
+        feeds=ages,
+        prover_process_ids=list(standing.prover_process_ids),
+        proof_jobs_waiting=waiting,
+        alarms=len(alarms),
+        clock_skew_seconds=standing.clock_skew_s,
+        attesting=step_out(standing.attesting),
+        publishing=step_out(standing.publishing),
+    )
+
+
+def _gauge(role: ApiRole, reader: Reader, streams: int) -> None:
+    """Whatever stands still between two looks is read when somebody looks."""
+    metrics = role.metrics
+    for feed, age in _ages(role).items():
+        if age is not None:
+            metrics.forecast_age.labels(feed).set(age)
+    metrics.stream_clients.set(streams)
+    with role.database.unit_of_work(write=False) as store:
+        standing, _ = reader.standing(store)
+        if standing.clock_skew_s is not None:
+            metrics.clock_skew.set(standing.clock_skew_s)
+        metrics.jobs_waiting.set(store.jobs.waiting())
+        for feed in role.feeds:
+            metrics.alarms.labels(feed).set(len(store.disagreements.open(feed)))
+
+
+def _ages(role: ApiRole) -> dict[str, float | None]:
+    ages: dict[str, float | None] = {}
+    with role.database.unit_of_work(write=False) as store:
+        for feed in role.feeds:
+            found = store.predictions.latest(feed)
+            ages[feed] = (role.clock.now_ms() - found.window_end_ms) / 1000 if found else None
+    return ages

@@ -1,0 +1,80 @@
+"""The pages for people: built by `dashboard/`, served as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import FileResponse, Response
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.types import Scope
+
+from app.errors import PagesMissing
+from app.settings import Settings
+from app.web.caching import FOREVER, REVALIDATE
+
+PAGES = Path(__file__).parent / "pages"
+_STRICT = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "font-src": "'self'",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+
+
+class _Forever(StaticFiles):
+    """Files whose names change with their contents."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = await super().get_response(path, scope)
+        if answer.status_code == 200 or isinstance(answer, NotModifiedResponse):
+            answer.headers["Cache-Control"] = FOREVER
+        return answer
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    router = APIRouter(include_in_schema=False)
+    policy = _policy(connect=f"'self' {_origin(settings)}".strip())
+    # Swagger's viewer writes styles of its own.
+    viewer_policy = _policy(style="'self' 'unsafe-inline'")
+
+    @router.get("/")
+    def dashboard() -> FileResponse:
+        return _page("index.html", policy)
+
+    @router.get("/predictions/{prediction_id}")
+    def prediction(prediction_id: str) -> FileResponse:
+        return _page("prediction.html", policy)
+
+    @router.get("/docs")
+    def docs() -> FileResponse:
+        return _page("docs.html", viewer_policy)
+
+    app.include_router(router)
+    app.mount("/assets", _Forever(directory=PAGES / "assets", check_dir=False), name="assets")
+
+
+def _page(name: str, policy: str) -> FileResponse:
+    path = PAGES / name
+    if not path.is_file():
+        raise PagesMissing
+    return FileResponse(path, headers={"Content-Security-Policy": policy, "Cache-Control": REVALIDATE})
+
+
+def _policy(connect: str = "'self'", style: str = "'self'") -> str:
+    rules = _STRICT | {"connect-src": connect, "style-src": style}
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _origin(settings: Settings) -> str:
+    """Where the page may ask the chain by itself."""
+    if settings.public_rpc_url is None:
+        return ""
+    parts = urlsplit(str(settings.public_rpc_url))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
