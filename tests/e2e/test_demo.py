@@ -165,9 +165,12 @@ def test_model_folder_that_does_not_hold__is_refused(veriregime: Run, model: Rel
 def test_check__names_every_part(veriregime: Run) -> None:
     veriregime("db", "upgrade")
     done = veriregime("check", "--json")
-    findings = {finding["subject"]: finding["level"] for finding in json.loads(done.stdout)}
+    findings = json.loads(done.stdout)
     assert done.returncode == 0, done.stdout
-    assert findings["models"] == findings["keys"] == findings["database"] == findings["contracts"] == "ok"
+    assert {tuple(finding) for finding in findings} == {("subject", "level", "detail", "remedy")}
+    assert [one for one in findings if one["level"] in ("warning", "failed") and not one["remedy"]] == []
+    levels = {finding["subject"]: finding["level"] for finding in findings}
+    assert levels["model of btc-usdt-4h"] == levels["prover"] == levels["database"] == levels["tools"] == "ok"
 
 
 def test_database__status_before_and_after_upgrade(veriregime: Run, tmp_path: Path) -> None:

@@ -261,6 +261,7 @@ def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_train_production__interrupted_at_every_stage__goes_on_to_the_same_bytes(
     released: Path, candles: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ def _own_folder_and_few_proofs(monkeypatch: pytest.MonkeyPatch, settings: Settin
     monkeypatch.setattr(search, "ROUNDS", 2)
 
 
+@pytest.mark.slow
 def test_bench_circuit__two_inner_columns__are_faster_but_too_dear_and_the_release_is_picked(tmp_path: Path) -> None:
     report = tmp_path / "search.md"
     options = ["--only", "cols2", "--windows", "10", "--out", str(report), "--json"]

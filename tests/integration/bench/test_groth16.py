@@ -36,6 +36,8 @@ from app.inference.release import NETWORK, ReleasedModel
 from app.training.circuit import IntegerWeights, circuit_outputs
 from app.types import SCALAR_FIELD
 
+pytestmark = pytest.mark.slow  # a peer that only the benchmark knows
+
 ROOT = Path(__file__).resolve().parents[3]
 CONTRACTS = ROOT / "contracts"
 FEW = 6
@@ -270,7 +272,6 @@ def test_powers_of_tau__made_once__are_kept(weights: IntegerWeights, circuit: Gr
     assert [path.name for path in cache.iterdir()] == ["powers-9.ptau"]
 
 
-@pytest.mark.slow
 def test_measure_groth16__of_the_release__ends_with_the_contracts_consent(
     released_weights: IntegerWeights, tmp_path: Path
 ) -> None:

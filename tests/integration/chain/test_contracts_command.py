@@ -93,10 +93,10 @@ def test_deploy__of_a_feed_in_another_form__is_bad_usage(folder: Path) -> None:
 
 def test_check__looks_for_the_oracle_on_the_chain(folder: Path) -> None:
     def found() -> Finding:
-        return next(finding for finding in check_installation(Settings()) if finding.subject == "contracts")
+        return next(finding for finding in check_installation(Settings()) if finding.subject == "oracle")
 
     before = found()
-    assert (before.level, "veriregime contracts deploy" in before.detail) == (Level.WARNING, True)
+    assert (before.level, before.remedy) == (Level.FAILED, "run `veriregime contracts deploy`")
     contracts("deploy", *NAMED)
     after = found()
     assert (after.level, "on chain 31337" in after.detail) == (Level.OK, True)

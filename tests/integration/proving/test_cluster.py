@@ -204,7 +204,7 @@ def test_what_is_not_as_ordered__is_refused(site: Site, cluster: ClusterProver, 
     assert cluster.prove(keys, OBSERVATION).vk_hash == keys.vk_hash
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_worker_that_ends_in_the_middle__loses_nothing(
     site: Site, cluster: ClusterProver, keys: Keys, number: signal.Signals
 ) -> None:
@@ -223,6 +223,7 @@ def test_worker_that_ends_in_the_middle__loses_nothing(
     assert "prover-2" in site.said("prover-2")
 
 
+@pytest.mark.slow
 def test_worker_that_hangs__is_timed_out_and_avoided(
     site: Site, connect: Callable[[float], ClusterProver], keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +242,7 @@ def test_worker_that_hangs__is_timed_out_and_avoided(
         assert cluster.prove(keys, OBSERVATION)
 
 
+@pytest.mark.slow
 def test_scheduler_that_goes__fails_the_proof_at_once_and_is_found_again(
     site: Site, cluster: ClusterProver, keys: Keys
 ) -> None:
