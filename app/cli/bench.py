@@ -177,7 +177,7 @@ def agreement(
     model: Model = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare the float network with witnesses of the circuit: same regime, same accuracy?"""
+    """Compare the float network with witnesses of the circuit, in regime and accuracy."""
     from app.bench.agreement import as_text, bench_agreement
     from app.progress import watched
     from app.proving.cores import usable_cores

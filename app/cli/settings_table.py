@@ -200,7 +200,7 @@ def _shown(value: Any) -> str:
         case bool():
             return str(value).lower()
         case dict():
-            return json.dumps(value, default=_plain) if value else ""
+            return json.dumps(value, default=_plain, ensure_ascii=False) if value else ""
         case tuple():
             return ",".join(_shown(one) for one in value)
         case Path():

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -44,19 +44,21 @@ def watch(
     from app.client import VeriRegime
 
     console = Console()
+    live = not as_json and console.is_terminal and not console.is_dumb_terminal
     try:
         with VeriRegime(url, patience_s=_START_S) as client:
             names = [client.feed(feed).feed] if feed else [one.feed for one in client.feeds()]
-            if as_json or not console.is_terminal or console.is_dumb_terminal:
+            if not live:
                 _print_events(client, names if feed else (), as_json)
-        asyncio.run(_Screen(names).show(url))
+        if live:
+            asyncio.run(_Screen(names).show(url))
     except KeyboardInterrupt:
         return
     except BrokenPipeError:  # whoever read has seen enough; Python must not notice it again at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _print_events(client: VeriRegime, feeds: Sequence[str], as_json: bool) -> NoReturn:
+def _print_events(client: VeriRegime, feeds: Sequence[str], as_json: bool) -> None:
     from app.cli.watch_view import line
 
     def tell(reason: str | None, pause_s: float) -> None:
@@ -66,7 +68,6 @@ def _print_events(client: VeriRegime, feeds: Sequence[str], as_json: bool) -> No
     for event in client.stream(feeds, patience_s=math.inf, tell=tell):
         document = {"id": event.id, "event": event.kind, "data": event.data}
         print(json.dumps(document) if as_json else line(event), flush=True)
-    raise EOFError("a stream of endless patience ends by an error only")
 
 
 class _Screen:
@@ -81,8 +82,8 @@ class _Screen:
         """Feeds whose windows and track record are to be read anew as well."""
         self._connection = "connecting"
         self._connected = asyncio.Event()
-        self._happened: list[Event] = []
-        """While windows are being read, which may show them as they were before."""
+        self._happened: list[Event] | None = None
+        """While windows are being read: they may have been read before it."""
         self._rows = _MOST_ROWS
 
     async def show(self, url: str) -> None:
@@ -112,7 +113,8 @@ class _Screen:
     def _take(self, event: Event) -> None:
         from app.cli.watch_view import after
 
-        self._happened.append(event)
+        if self._happened is not None:
+            self._happened.append(event)
         self._views = {name: after(view, event, self._rows) for name, view in self._views.items()}
         named = {str(event.data.get("feed"))} & set(self._names)
         if event.kind == "prediction":
@@ -149,13 +151,13 @@ class _Screen:
     async def _ask_for_windows(self, client: AsyncVeriRegime, name: str) -> None:
         from app.cli.watch_view import after, row_of
 
-        self._happened.clear()
+        happened = self._happened = []
         newest = [one async for one in client.history(name, limit=self._rows)]
         rows = tuple([row_of(await client.prediction(one.id)) for one in newest])
         view = replace(self._views[name], rows=rows, record=await client.track_record(name))
-        for event in self._happened:
+        for event in happened:
             view = after(view, event, self._rows)
-        self._views[name] = view
+        self._views[name], self._happened = view, None
 
     async def _draw(self, live: Live) -> None:
         from app.cli.watch_view import picture

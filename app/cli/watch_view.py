@@ -1,4 +1,4 @@
-"""What ``veriregime watch`` shows: how a feed stands as frozen values, what an event changes in them, and their picture.
+"""What ``veriregime watch`` shows: how a feed stands, as frozen values, what an event changes in them, their picture.
 
 Whatever a service sends is shown as plain text: it cannot paint, or move the cursor.
 """

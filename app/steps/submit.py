@@ -109,7 +109,7 @@ class SubmitStep:
             newest = store.submissions.newest_signed(oracle, self._feeds, since_ms, panel.threshold).values()
             self._decided = {one: until for one, until in self._decided.items() if one in newest}
             open_ones = [one for one in newest if self._decided.get(one, -math.inf) <= now_s]
-            sent = store.submissions.of(open_ones)
+            sent = store.submissions.of(open_ones, oracle.chain_id)
             predictions = [store.predictions.get(one) for one in open_ones if one not in sent]
             updates = [(one, ready_update(store, one, oracle, panel)) for one in predictions if one]
         ready = [(prediction, update) for prediction, update in updates if update is not None]

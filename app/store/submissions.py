@@ -222,9 +222,11 @@ class Submissions:
         query = sa.select(predictions.c.window_end_ms).where(predictions.c.id.in_(self.carried(tx_hash)))
         return list(self._connection.execute(query).scalars())
 
-    def of(self, prediction_ids: Sequence[str]) -> dict[str, Submission]:
-        """How each of these predictions comes onto a chain, of those that do."""
+    def of(self, prediction_ids: Sequence[str], chain_id: int | None = None) -> dict[str, Submission]:
+        """How each of these predictions comes onto a chain, of those that do; onto any, unless one is named."""
         query = _submissions().where(submissions.c.prediction_id.in_(prediction_ids))
+        if chain_id is not None:
+            query = query.where(submissions.c.chain_id == chain_id)
         return {row.prediction_id: _submission(row) for row in self._connection.execute(query)}
 
     def _taken(self, prediction_ids: Sequence[PredictionId], signed: SignedTransaction) -> bool:

@@ -184,7 +184,7 @@ class Reader:
                     f"/v1/feeds/{feed}/latest?include=attestations",
                     retry_after_s=5,
                 )
-            sent = store.submissions.of([one.id for one in update.carried]).values()
+            sent = store.submissions.of([one.id for one in update.carried], oracle.chain_id).values()
         return UpdateOut(
             chain_id=oracle.chain_id,
             contract=oracle.contract,
@@ -203,7 +203,8 @@ class Reader:
     def predictions(self, store: Store, found: list[Prediction]) -> list[PredictionOut]:
         """A page of predictions, read in four queries however long it is."""
         ids = [prediction.id for prediction in found]
-        seconds, submissions = store.predictions.prove_seconds(ids), store.submissions.of(ids)
+        chain_id = self._app.target.oracle.chain_id if self._app.target else None
+        seconds, submissions = store.predictions.prove_seconds(ids), store.submissions.of(ids, chain_id)
         outcomes = store.outcomes.of(ids)
         return [
             PredictionOut.of(

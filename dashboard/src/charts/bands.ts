@@ -5,7 +5,7 @@ import type {
 } from "lightweight-charts";
 import type { Band } from "./day";
 
-const HATCH_PX = 7;
+const [HATCH_PX, HATCH_LINE_PX] = [6, 2];
 
 export interface BandColours {
   low: string;
@@ -83,7 +83,7 @@ export class RegimeBands implements ISeriesPrimitive<Time> {
   ): void {
     const step = HATCH_PX * ratio;
     context.strokeStyle = this.#colours[regime];
-    context.lineWidth = 2.5 * ratio;
+    context.lineWidth = HATCH_LINE_PX * ratio;
     context.beginPath();
     // From a multiple of the step, so that the lines of neighbours meet.
     for (let x = Math.floor((left - height) / step) * step; x < right; x += step) {

@@ -34,8 +34,8 @@ export class DayChart {
       localization: { timeFormatter: (time: UTCTimestamp) => `${clockMinute(time * 1000)} UTC` },
     });
     this.#candles = this.#chart.addSeries(CandlestickSeries, { priceLineVisible: false });
-    this.#realised = { backtest: this.#line(LineStyle.Dotted), live: this.#line(LineStyle.Solid) };
-    this.#forecast = { backtest: this.#line(LineStyle.Dotted), live: this.#line(LineStyle.Solid) };
+    this.#realised = { backtest: this.#line(1), live: this.#line(2) };
+    this.#forecast = { backtest: this.#line(1), live: this.#line(2) };
     this.#threshold = this.#forecast.live.createPriceLine({
       price: THRESHOLD, lineStyle: LineStyle.Dashed, lineWidth: 1, axisLabelVisible: false, color: "gray",
     });
@@ -91,11 +91,11 @@ export class DayChart {
     for (const primitive of this.#bands) primitive.show(bands, times, colours);
   }
 
-  #line(lineStyle: LineStyle): ISeriesApi<"Line"> {
+  #line(lineWidth: 1 | 2): ISeriesApi<"Line"> {
     return this.#chart.addSeries(
       LineSeries,
       {
-        lineStyle, lineType: LineType.WithSteps, lineWidth: 2, priceLineVisible: false, lastValueVisible: false,
+        lineWidth, lineType: LineType.WithSteps, priceLineVisible: false, lastValueVisible: false,
         crosshairMarkerRadius: 3, priceFormat: { type: "custom", minMove: 0.0001, formatter: (vol: number) => percent(vol) },
         // The edge of the regimes stays in sight, and nothing is cut at zero.
         autoscaleInfoProvider: (own: () => { priceRange: { minValue: number; maxValue: number } | null } | null) => {

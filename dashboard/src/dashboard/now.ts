@@ -37,12 +37,9 @@ export function showForecast(known: Known): void {
 export function showFeed(known: Known): void {
   const { feed } = known;
   if (!feed) return;
-  const tick = feed.last_tick;
-  const ticked = tick && [tick.outcome, tick.reason].filter(Boolean).join(", ");
   setTexts({
     "feed-name": `${feed.symbol}, next ${stretch(feed.horizon_minutes)}`,
     "model-name": feed.model_name,
-    "last-tick": tick ? `${utc(Date.parse(tick.at)).slice(11)} ${ticked}. ${tick.detail}` : "none yet",
   });
   const marks = [made("li", feed.market === "live" ? "" : "caution", MARKETS[feed.market])];
   if (feed.srs.development) marks.push(made("li", "caution", "Development SRS: proofs can be forged"));

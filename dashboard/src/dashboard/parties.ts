@@ -1,6 +1,6 @@
 // Those a forecast comes from and goes to: venues, attesters, the chain.
 
-import type { Answer, Chain, Feed, Prediction, Venue, VenueState } from "../api/types";
+import type { Answer, Chain, Feed, Prediction, Tick, Venue, VenueState } from "../api/types";
 import { byId, fill, type Kind, made, setState, setTexts } from "../page/dom";
 import { clockMinute, clockSecond, count, NONE, plural, shortened, stretch, utcMinute } from "../page/format";
 import { hashButton, setHash } from "../page/hash";
@@ -13,7 +13,12 @@ const ANSWER_KINDS: Record<Answer, Kind> = { signed: "good", refused: "bad", unr
 const NOTABLE_SKEW_S = 2;
 
 export function showVenues(feed: Feed): void {
-  setTexts({ "venues-quorum": `${feed.quorum} of ${feed.venues.length} must have a minute` });
+  const tick = feed.last_tick;
+  setTexts({
+    "venues-quorum": `${feed.quorum} of ${feed.venues.length} must have a minute`,
+    "last-tick": tick ? `${clockSecond(Date.parse(tick.at))} ${tickWords(tick)}` : "none yet",
+    clocks: clockWords(feed.clock_skew_seconds),
+  });
   fill(byId("venues"), feed.venues.map(venueItem));
 }
 
@@ -42,6 +47,17 @@ export function showChain(known: Known): void {
     "last-round": round ? roundWords(round) : NONE,
     publishing: chain?.publishing ? publishingWords(chain) : NONE,
   });
+}
+
+function tickWords({ outcome, reason, detail }: Tick): string {
+  return `${[outcome.replace("-", " "), reason].filter(Boolean).join(", ")}. ${detail}`;
+}
+
+function clockWords(skew: number | null): string {
+  if (skew === null) return NONE;
+  const off = `${Math.abs(skew).toFixed(1)} s`;
+  if (Math.abs(skew) < NOTABLE_SKEW_S) return `the server's and the venues' agree within ${NOTABLE_SKEW_S} s`;
+  return `the venues' are ${off} ${skew > 0 ? "ahead of" : "behind"} the server's`;
 }
 
 function chainWords(chain: Chain): string {
@@ -90,9 +106,8 @@ function gapWords({ gaps }: Venue): string {
 function attesterItem(name: string, signer: string | null, outcome: Answer | null, reason: string | null): HTMLLIElement {
   const state = made("span", "state");
   setState(state, outcome ?? "not heard", outcome ? ANSWER_KINDS[outcome] : "none");
-  const head = made("p", "head", made("strong", "", name || "attester"));
-  head.append(signer ? hashButton("attester's address", signer) : made("span", "quiet", "no signature"), state);
-  const item = made("li", "", head);
-  if (reason) item.append(made("p", "quiet details", reason));
-  return item;
+  const who = signer ? hashButton("attester's address", signer) : made("span", "", "no signature");
+  const details = made("p", "quiet details", who);
+  if (reason) details.append(made("span", "", reason));
+  return made("li", "", made("p", "head", made("strong", "", name || "attester"), state), details);
 }

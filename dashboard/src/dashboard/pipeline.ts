@@ -7,7 +7,7 @@ import { type Life, type Step, stepsOf } from "./life";
 import type { Known } from "./state";
 import { stepItem } from "./steps";
 
-const ROWS = 12;
+const [ROWS, COLUMNS] = [12, 8];
 const WINDOWS = 4;
 const STEPS = ["Queue", "Witness", "Prove", "Verify", "Attest", "Submit"];
 
@@ -25,7 +25,8 @@ export function showStream(connected: boolean): void {
 }
 
 export function showPredictions(known: Known): void {
-  const rows = known.newest().slice(0, ROWS).map(predictionRow);
+  const horizonMs = 60_000 * (known.feed?.horizon_minutes ?? 0);
+  const rows = known.newest().slice(0, ROWS).map((one) => predictionRow(one, horizonMs));
   const missing = Array.from({ length: ROWS - rows.length }, emptyRow);
   fill(byId("predictions"), [...rows, ...missing]);
 }
@@ -52,7 +53,7 @@ function emptyItem(): HTMLLIElement {
   return made("li", "empty", made("p", "window-head", made("span", "quiet", NONE)), made("ol", "steps", ...steps));
 }
 
-function predictionRow(prediction: Prediction): HTMLTableRowElement {
+function predictionRow(prediction: Prediction, horizonMs: number): HTMLTableRowElement {
   const { regime, p_high: pHigh, vol_annualised: vol, onchain, outcome } = prediction;
   const status = cell("", "state status");
   setState(status, [prediction.status, prediction.failure].filter(Boolean).join(": "), kindOf(prediction.status));
@@ -66,17 +67,17 @@ function predictionRow(prediction: Prediction): HTMLTableRowElement {
     status,
     cell(orNone(prediction.prove_seconds ?? prediction.proof?.prove_seconds, seconds), "number"),
     cell(orNone(onchain?.gas_used, count), "number"),
-    outcomeCell(outcome ?? null),
+    outcomeCell(outcome ?? null, Date.parse(prediction.window_end) + horizonMs),
   );
 }
 
 function emptyRow(): HTMLTableRowElement {
-  return made("tr", "", cell(NONE, "quiet"), ...Array.from({ length: 7 }, () => cell("")));
+  return made("tr", "empty", ...Array.from({ length: COLUMNS }, () => cell("")));
 }
 
-function outcomeCell(outcome: Outcome | null): HTMLTableCellElement {
+function outcomeCell(outcome: Outcome | null, dueMs: number): HTMLTableCellElement {
   const found = cell("", "state");
-  if (!outcome) setState(found, "after four hours", "none");
+  if (!outcome) setState(found, `due ${clockMinute(dueMs)}`, "none");
   else if (outcome.right === null) setState(found, outcome.missing ?? "cannot be told", "none");
   else setState(found, outcome.right ? "✓ right" : "✗ wrong", outcome.right ? "good" : "bad");
   return found;
