@@ -74,7 +74,7 @@ def running_block(url: str, feed: str, what: str) -> str:
         ("dashboard", url),
         ("API", f"{url}/docs"),
         ("a forecast", f"curl '{url}/v1/feeds/{feed}/latest?max_age=120'"),
-        ("follow it", f"curl -N '{url}/v1/stream?feed={feed}'"),
+        ("follow it", f"veriregime watch --url {url}"),
         ("end it", "Ctrl-C"),
     )
     return "\n".join(["", what, "", *(f"  {name:12}{value}" for name, value in rows), ""])

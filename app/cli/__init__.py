@@ -30,6 +30,7 @@ from app.cli.srs import srs
 from app.cli.terminal import examples
 from app.cli.training import evaluate, train
 from app.cli.verify import verify
+from app.cli.watch import watch
 from app.errors import OracleError
 
 _TRY, _RUN, _CHECK, _MODELS = "Try it", "Run it", "Check it", "Models"
@@ -64,6 +65,7 @@ def _add(panel: str, command: Callable[..., Any], *lines: str) -> None:
 
 _add(_TRY, demo, "veriregime demo", "veriregime demo --once --json", "veriregime demo --speed 20 --fault kraken:frozen")
 _add(_TRY, predict, "veriregime predict btc-usdt-4h --json")
+_add(_TRY, watch, "veriregime watch", "veriregime watch --url http://127.0.0.1:8000 --feed btc-usdt-4h")
 _add(_RUN, serve, "VERIREGIME_FEEDS=btc-usdt-4h,eth-usdt-4h veriregime serve --port 8000")
 _add(_RUN, api, "VERIREGIME_DATABASE_URL=postgresql+psycopg://… veriregime api --port 8001")
 _add(_RUN, attest, "VERIREGIME_ATTESTER_KEY_FILE=key.json veriregime attest --port 8100")

@@ -75,8 +75,9 @@ def _print(findings: Sequence[Finding]) -> None:
     if console.is_terminal:
         _draw(findings, console)
     else:
+        width = max(len(one.subject) for one in findings)
         for one in findings:
-            print(f"{one.level:8} {one.subject:20} {one.detail}{f' -> {one.remedy}' if one.remedy else ''}")
+            print(f"{one.level:8} {one.subject:{width}} {one.detail}{f' -> {one.remedy}' if one.remedy else ''}")
         print(verdict(findings))
 
 
@@ -100,4 +101,4 @@ def _draw(findings: Sequence[Finding], console: Console) -> None:
         console.print(table)
         console.print()
     style = max(findings, key=lambda one: list(_SIGNS).index(one.level)).level
-    console.print(Text(f"{verdict(findings)}", style=f"bold {_SIGNS[style][0]}"))
+    console.print(Text(verdict(findings), style=f"bold {_SIGNS[style][0]}"))

@@ -154,7 +154,10 @@ class _Screen:
         happened = self._happened = []
         newest = [one async for one in client.history(name, limit=self._rows)]
         rows = tuple([row_of(await client.prediction(one.id)) for one in newest])
-        view = replace(self._views[name], rows=rows, record=await client.track_record(name))
+        record = await client.track_record(name)
+        if not record.windows:
+            record = await client.track_record(name, origin="backtest")
+        view = replace(self._views[name], rows=rows, record=record)
         for event in happened:
             view = after(view, event, self._rows)
         self._views[name], self._happened = view, None

@@ -1,4 +1,4 @@
-"""Around everything that is answered: how long it took, and the headers that all answers carry.
+"""Around everything that is answered: how long until it began, and the headers that all answers carry.
 
 Plain ASGI, since the framework's own kind of middleware costs more than some of the answers.
 """
@@ -24,20 +24,26 @@ class Measured:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        started, status = time.perf_counter(), "500"
+        started, begun = time.perf_counter(), False
 
         async def send_more(message: Message) -> None:
-            nonlocal status
+            nonlocal begun
             if message["type"] == "http.response.start":
-                status = str(message["status"])
+                begun = True
+                self._count(scope, message["status"], started)
                 message["headers"] = [*message["headers"], *_EVERYWHERE]
             await send(message)
 
         try:
             await self._inner(scope, receive, send_more)
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.http.labels(method, _route(scope), status).observe(time.perf_counter() - started)
+            if not begun:
+                self._count(scope, 500, started)
+
+    def _count(self, scope: Scope, status: int, started: float) -> None:
+        """When the answer begins: a stream lasts as long as its client likes."""
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.http.labels(method, _route(scope), str(status)).observe(time.perf_counter() - started)
 
 
 def _route(scope: Scope) -> str:

@@ -53,16 +53,20 @@ class Client:
         self.seq = seq
         """Events after this one are passed on live."""
         self.too_slow = asyncio.Event()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque()
         self._something = asyncio.Event()
 
-    def put(self, message: bytes) -> None:
+    def put(self, seq: int, message: bytes) -> None:
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.clear()
             self.too_slow.set()
             return
-        self._waiting.append(message)
+        self._waiting.append((seq, message))
         self._something.set()
+
+    def has_up_to(self, seq: int) -> None:
+        """It was told of these elsewhere: by a process that hears of things a moment sooner."""
+        self.seq = max(self.seq, seq)
 
     async def take(self) -> bytes:
         """All that waits, or a heartbeat when nothing has come for a while."""
@@ -72,7 +76,7 @@ class Client:
         except TimeoutError:
             return b": heartbeat\n\n"
         self._something.clear()
-        found = b"".join(self._waiting)
+        found = b"".join(message for seq, message in self._waiting if seq > self.seq)
         self._waiting.clear()
         return found
 
@@ -115,11 +119,11 @@ class Streams:
 
     async def missed(self, client: Client, last_event_id: int) -> AsyncIterator[bytes]:
         """What happened after ``last_event_id`` and before the client came, page by page."""
-        oldest = await run_in_threadpool(self._oldest)
-        kept_after = client.seq if oldest is None else oldest - 1
-        if not kept_after <= last_event_id <= client.seq:
+        kept_after, newest = await run_in_threadpool(self._kept)
+        if not kept_after <= last_event_id <= newest:
             yield _message(client.seq, "reset", json.dumps({"oldest": kept_after + 1, "newest": client.seq}))
             return
+        client.has_up_to(last_event_id)
         while last_event_id < client.seq:
             page = await run_in_threadpool(self._page, last_event_id, client.seq)
             if not page:  # pruned meanwhile
@@ -127,9 +131,11 @@ class Streams:
             last_event_id = page[-1].seq
             yield b"".join(_of_event(event) for event in page if client.wanted.has(event))
 
-    def _oldest(self) -> int | None:
+    def _kept(self) -> tuple[int, int]:
+        """The events after the one number and up to the other are there."""
         with self._database.unit_of_work(write=False) as store:
-            return store.events.oldest()
+            newest, oldest = store.events.last(), store.events.oldest()
+        return (newest if oldest is None else oldest - 1), newest
 
     def _page(self, after: int, up_to: int) -> list[Event]:
         with self._database.unit_of_work(write=False) as store:
@@ -140,7 +146,7 @@ class Streams:
             message = _of_event(event)
             for client in self._clients:
                 if event.seq > client.seq and client.wanted.has(event):
-                    client.put(message)
+                    client.put(event.seq, message)
 
 
 class EventStream:

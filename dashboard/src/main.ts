@@ -74,12 +74,18 @@ function heard<K extends StreamKind>(kind: K, event: StreamEvents[K]): void {
   if (kind === "round") restSoon();
 }
 
-/** Runs once after a burst of calls, with the arguments of the last. */
+/** Runs once for all calls within a while, at its end, with the arguments of the last. */
 function gathered<A extends unknown[]>(action: (...given: A) => unknown, waitMs = GATHER_MS): (...given: A) => void {
-  let timer = 0;
+  let last: A | null = null;
   return (...given) => {
-    clearTimeout(timer);
-    timer = window.setTimeout(() => action(...given), waitMs);
+    if (!last) {
+      setTimeout(() => {
+        const arguments_ = last ?? given;
+        last = null;
+        action(...arguments_);
+      }, waitMs);
+    }
+    last = given;
   };
 }
 

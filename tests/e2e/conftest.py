@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 VERIREGIME = Path(sys.executable).with_name("veriregime")
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Wait = Callable[[float, Callable[[], Any]], Any]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A demo that runs, with a confirmed forecast."""
+
+    url: str
+    var_dir: Path
+    process: subprocess.Popen[bytes]
+    log: Path
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +66,61 @@ def demo_result(veriregime: Run) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
+
+
+@pytest.fixture(scope="session")
+def wait() -> Wait:
+    """What ``look`` finds, as soon as it finds something."""
+
+    def until(seconds: float, look: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if found := look():
+                return found
+            time.sleep(0.1)
+        raise AssertionError(f"not within {seconds} s")
+
+    return until
+
+
+@pytest.fixture(scope="session")
+def running_demo(environment: dict[str, str], wait: Wait) -> Callable[..., AbstractContextManager[Demo]]:
+    """`veriregime demo` with these options in a process group of its own; ended by Ctrl-C, cleanly."""
+
+    @contextmanager
+    def run(folder: Path, *options: str) -> Iterator[Demo]:
+        log = folder / "demo.log"
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [str(VERIREGIME), "demo", *options],
+                env=environment,
+                stderr=output,
+                stdout=output,
+                start_new_session=True,
+            )
+        try:
+            announced = re.compile(r"dashboard and API at (http://\S+)")
+            url = wait(30, lambda: announced.search(log.read_text()))[1]
+            wait(30, lambda: _is_confirmed(url))
+            yield Demo(url, Path(environment["VERIREGIME_VAR_DIR"]), process, log)
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(15) == 0, log.read_text()
+
+    return run
+
+
+def _is_confirmed(url: str) -> bool:
+    answer = httpx2.get(f"{url}/v1/feeds/btc-usdt-4h/latest")
+    return answer.status_code == 200 and answer.json()["status"] == "confirmed"
+
+
+@pytest.fixture(scope="package")
+def demo(
+    running_demo: Callable[..., AbstractContextManager[Demo]],
+    demo_result: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Demo]:
+    """One demo for all who look at a running one, with a tick every six seconds. Keys were made by ``demo --once``."""
+    with running_demo(tmp_path_factory.mktemp("demo"), "--speed", "10") as running:
+        yield running

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,6 @@ from app.features.variation import CANDLES_NEEDED, VariationSpec, observe
 from app.inference.release import ReleasedModel
 from app.types import MINUTE_MS, Feed, Window, parse_time
 
-VERIREGIME = Path(sys.executable).with_name("veriregime")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -164,6 +160,7 @@ def test_model_folder_that_does_not_hold__is_refused(veriregime: Run, model: Rel
 
 def test_check__names_every_part(veriregime: Run) -> None:
     veriregime("db", "upgrade")
+    veriregime("keys", "build")
     done = veriregime("check", "--json")
     findings = json.loads(done.stdout)
     assert done.returncode == 0, done.stdout
@@ -181,50 +178,23 @@ def test_database__status_before_and_after_upgrade(veriregime: Run, tmp_path: Pa
 
 
 def test_demo__until_ctrl_c__shows_a_confirmed_forecast_and_leaves_no_process(
-    environment: dict[str, str], demo_result: dict[str, Any], tmp_path: Path
+    running_demo: Callable[..., AbstractContextManager[Any]], demo_result: dict[str, Any], tmp_path: Path
 ) -> None:
-    log = tmp_path / "demo.log"
-    with log.open("w") as output:
-        demo = subprocess.Popen(
-            [str(VERIREGIME), "demo"], env=environment, stderr=output, stdout=output, start_new_session=True
-        )
-    try:
-        url = _wait(30, lambda: next((word for word in log.read_text().split() if _is_dashboard(word, log)), None))
-        latest = _wait(30, lambda: _confirmed(url))
-        assert latest["onchain"]["tx_hash"] in log.read_text()
-        assert "VeriRegime" in httpx2.get(url).text
-        told = log.read_text() + httpx2.get(f"{url}/metrics").text + httpx2.get(f"{url}/v1/feeds").text
+    with running_demo(tmp_path) as demo:
+        latest = httpx2.get(f"{demo.url}/v1/feeds/btc-usdt-4h/latest").json()
+        assert latest["onchain"]["tx_hash"] in demo.log.read_text()
+        assert "VeriRegime" in httpx2.get(demo.url).text
+        told = demo.log.read_text() + httpx2.get(f"{demo.url}/metrics").text + httpx2.get(f"{demo.url}/v1/feeds").text
         assert not [key for key in (KEY, *ATTESTER_KEYS) if key.removeprefix("0x") in told]
-        family = psutil.Process(demo.pid).children(recursive=True)
+        family = psutil.Process(demo.process.pid).children(recursive=True)
         assert len(family) >= 5  # market, chain, two attesters, prover
-        provers = [child for child in psutil.Process(demo.pid).children() if "app.proving.worker" in child.cmdline()]
-        used = sum(process.memory_info().rss for process in (psutil.Process(demo.pid), *provers))
+        children = psutil.Process(demo.process.pid).children()
+        provers = [child for child in children if "app.proving.worker" in child.cmdline()]
+        used = sum(process.memory_info().rss for process in (psutil.Process(demo.process.pid), *provers))
         assert used <= 2**29
-        for feed in httpx2.get(f"{url}/v1/feeds").json()["feeds"]:
+        for feed in httpx2.get(f"{demo.url}/v1/feeds").json()["feeds"]:
             states = {venue["venue"]: venue["state"] for venue in feed["venues"]}
             assert states == dict.fromkeys(("binance", "coinbase", "kraken"), "fresh"), feed["feed"]
-    finally:
-        os.killpg(demo.pid, signal.SIGINT)
-        assert demo.wait(15) == 0, log.read_text()
     psutil.wait_procs(family, timeout=5)
     assert not [process for process in family if process.is_running()]
-    assert "Traceback" not in log.read_text()
-
-
-def _is_dashboard(word: str, log: Path) -> bool:
-    return word.startswith("http://") and f"dashboard and API at {word}" in log.read_text()
-
-
-def _confirmed(url: str) -> dict[str, Any] | None:
-    answer = httpx2.get(f"{url}/v1/feeds/btc-usdt-4h/latest")
-    body: dict[str, Any] = answer.json()
-    return body if answer.status_code == 200 and body["status"] == "confirmed" else None
-
-
-def _wait(seconds: float, look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := look():
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"not within {seconds} s")
+    assert "Traceback" not in demo.log.read_text()

@@ -5,7 +5,7 @@ import type {
 } from "lightweight-charts";
 import type { Band } from "./day";
 
-const [HATCH_PX, HATCH_LINE_PX] = [6, 2];
+const [HATCH_PX, HATCH_LINE_PX] = [7, 2];
 
 export interface BandColours {
   low: string;

@@ -17,7 +17,7 @@ export class DayChart {
   readonly #candles: ISeriesApi<"Candlestick">;
   readonly #forecast: Record<Origin, ISeriesApi<"Line">>;
   readonly #realised: Record<Origin, ISeriesApi<"Line">>;
-  readonly #bands = [new RegimeBands(), new RegimeBands()] as const;
+  readonly #bands = new RegimeBands();
   readonly #threshold;
   #slots: Slot[] = [];
 
@@ -29,7 +29,7 @@ export class DayChart {
       layout: { attributionLogo: false, fontSize: 12, panes: { enableResize: false } },
       handleScroll: false,
       handleScale: false,
-      rightPriceScale: { borderVisible: false },
+      rightPriceScale: { borderVisible: false, entireTextOnly: true, minimumWidth: 68 },
       timeScale: { borderVisible: false, timeVisible: true, tickMarkFormatter: (time: UTCTimestamp) => clockMinute(time * 1000) },
       localization: { timeFormatter: (time: UTCTimestamp) => `${clockMinute(time * 1000)} UTC` },
     });
@@ -39,8 +39,7 @@ export class DayChart {
     this.#threshold = this.#forecast.live.createPriceLine({
       price: THRESHOLD, lineStyle: LineStyle.Dashed, lineWidth: 1, axisLabelVisible: false, color: "gray",
     });
-    this.#candles.attachPrimitive(this.#bands[0]);
-    this.#forecast.live.attachPrimitive(this.#bands[1]);
+    this.#candles.attachPrimitive(this.#bands);
     this.#chart.panes()[0]?.setStretchFactor(2);
     this.#chart.panes()[1]?.setStretchFactor(1);
     this.#chart.subscribeCrosshairMove(({ time }) => {
@@ -88,7 +87,7 @@ export class DayChart {
   #showBands(): void {
     const [bands, times] = [bandsOf(this.#slots), this.#slots.map(({ at }) => seconds(at))];
     const colours = { low: colour("low-band"), high: colour("high-band") };
-    for (const primitive of this.#bands) primitive.show(bands, times, colours);
+    this.#bands.show(bands, times, colours);
   }
 
   #line(lineWidth: 1 | 2): ISeriesApi<"Line"> {

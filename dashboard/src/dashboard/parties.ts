@@ -27,7 +27,7 @@ export function showAttesters(known: Known): void {
   const { latest } = known;
   const needed = chain?.threshold ? `${chain.threshold} of ${chain.signers.length} must sign` : "";
   setTexts({ "attesters-needed": needed });
-  const answers = latest?.attestations ?? [];
+  const answers = [...(latest?.attestations ?? [])].sort((a, b) => a.attester.localeCompare(b.attester));
   const silent = (chain?.signers ?? []).filter((signer) => !answers.some((answer) => answer.signer === signer));
   const unnamed = answers.filter((answer) => !answer.signer).length;
   const items = answers.map((answer) => attesterItem(answer.attester, answer.signer, answer.outcome, answer.reason));

@@ -109,7 +109,7 @@ function dayRow(day: DayScores): HTMLTableRowElement {
   const better = persistence.length ? Math.max(...persistence) : null;
   const share = (value: number): string => percent(value);
   const values = [
-    count(day.windows), orNone(day.high_share, share), orNone(day.accuracy, share), better === null ? NONE : share(better),
+    orNone(day.accuracy, share), better === null ? NONE : share(better), count(day.windows), orNone(day.high_share, share),
     orNone(day.auc, three), orNone(day.brier, three),
   ];
   return made("tr", "", head, ...values.map((value) => cell(value, "number")));

@@ -42,8 +42,8 @@ export class Known {
       await asking();
       this.silence = null;
     } catch (error) {
-      const answered = error instanceof ApiError && error.status > 0 && error.status < 500;
-      if (!answered) this.silence ??= { since: clockSecond(Date.now()), why: words(error) };
+      const refused = error instanceof ApiError && error.status >= 400 && error.status < 500;
+      this.silence = refused ? null : (this.silence ?? { since: clockSecond(Date.now()), why: words(error) });
     }
   }
 

@@ -124,10 +124,11 @@ function attestationItems(answers: Attestation[]): HTMLLIElement[] {
   return answers.map((answer) => {
     const state = made("span", "state");
     setState(state, answer.outcome, ANSWERS[answer.outcome] ?? "none");
-    const who = answer.signer ? hashButton("attester's address", answer.signer) : made("span", "quiet", "no signature");
-    const item = made("li", "", made("p", "head", made("strong", "", answer.attester), who, state));
-    item.append(made("p", "quiet details", `${utc(Date.parse(answer.at))} UTC${answer.reason ? ` · ${answer.reason}` : ""}`));
-    return item;
+    const who = answer.signer ? hashButton("attester's address", answer.signer) : made("span", "", "no signature");
+    const when = made("span", "", `${utc(Date.parse(answer.at))} UTC`);
+    const details = made("p", "quiet details", who, when);
+    if (answer.reason) details.append(made("span", "", answer.reason));
+    return made("li", "", made("p", "head", made("strong", "", answer.attester), state), details);
   });
 }
 

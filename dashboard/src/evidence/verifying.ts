@@ -8,22 +8,22 @@ import { byId, type Kind, made, setState } from "../page/dom";
 
 const WITHIN_MS = 120_000;
 
-/** What the server's checks are about, by their names in a verdict. */
+/** What the checks of a verdict say when they hold, by their names. */
 const MEANINGS: Record<string, string> = {
-  model_id: "the model's files have the hashes of its manifest",
-  markets: "the markets are the feed's",
-  candles: "the candles have the hash that was stored",
-  window_end: "the window ends where its candles end",
-  observation: "the inputs follow from the candles",
-  outputs: "the network gives these outputs on them",
-  forecast: "the forecast follows from the outputs",
-  keys: "the verifying key follows from circuit and SRS",
-  commitment: "the proof commits to these inputs",
-  proof: "the proof holds",
-  signatures: "the attesters signed this very window and commitment",
-  id: "the id is of this feed, window and model",
-  times: "the times are in order",
-  sha256: "the bundle is unaltered",
+  model_id: "The model's files have the hashes of its manifest",
+  markets: "The markets are the feed's",
+  candles: "The candles have the hash that was stored",
+  window_end: "The window ends where its candles end",
+  observation: "The inputs follow from the candles",
+  outputs: "The network gives these outputs on them",
+  forecast: "The forecast follows from the outputs",
+  keys: "The verifying key follows from circuit and SRS",
+  commitment: "The proof commits to these inputs",
+  proof: "The proof holds",
+  signatures: "The attesters signed this very window and commitment",
+  id: "The id is of this feed, window and model",
+  times: "The times are in order",
+  sha256: "The bundle is unaltered",
 };
 
 export async function verify(prediction: Prediction, feed: Feed | null): Promise<void> {
@@ -45,8 +45,8 @@ async function verifyOnServer({ id }: Prediction): Promise<void> {
 
 function showVerdict(verdict: HTMLElement, { holds, failed, reason, checks, signers, venues }: Verdict): void {
   const list = byId("server-checks");
-  for (const name of checks) list.append(checkItem({ name, holds: true, words: MEANINGS[name] ?? "" }));
-  if (failed) list.append(checkItem({ name: failed, holds: false, words: reason ?? MEANINGS[failed] ?? "" }));
+  for (const name of checks) list.append(checkItem({ name: MEANINGS[name] ?? name, holds: true, words: name }));
+  if (failed) list.append(checkItem({ name: MEANINGS[failed] ?? failed, holds: false, words: reason ?? failed }));
   const found = `${checks.length} checks passed, candles of ${venues.join(", ")}, ${signers.length} signatures`;
   setState(verdict, holds ? `✓ It holds: ${found}.` : `✗ It does not hold: ${failed}.`, holds ? "good" : "bad");
 }
@@ -84,5 +84,5 @@ function checkItem({ name, holds, words: said }: Check): HTMLLIElement {
   const mark = made("span", "mark");
   if (holds === null) setState(mark, "– open", "none");
   else setState(mark, holds ? "✓ holds" : "✗ fails", holds ? "good" : "bad");
-  return made("li", "", mark, made("span", "", name), made("span", "quiet", said));
+  return made("li", "", mark, made("span", "", name, made("span", "quiet", said)));
 }
