@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import AnyHttpUrl, SecretStr
 
+from app.backtest import in_background
 from app.chain.account import Account
 from app.chain.anvil import ATTESTER_KEYS, KEY, running_anvil, set_time
 from app.chain.build import Build
@@ -33,13 +34,13 @@ from app.clock import Clock, wall_ms
 from app.errors import ChainUnavailable
 from app.once import forecast_once
 from app.processes import running
+from app.progress import Work, running_block
 from app.serve import serve
 from app.settings import Settings
 from app.steps.deployment import served_plans
-from app.steps.fetch import Progress
 from app.steps.served import ServedFeed
 from app.types import MINUTE_MS
-from app.web.server import listen
+from app.web.server import address, listen
 from app.wiring import Application, Onchain, application, open_rpc, oracle_target
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ _RESERVED_ROUNDS = 256
 _CLIENTS = 3
 """The service and two attesters share this machine's address, by which venues count requests."""
 _CHAIN_CLOCK_S = 0.2
+_LOOK_EVERY_S = 0.1
+_TELLS_OF_EACH_CONTRACT = "app.chain.operations"
+_MADE_OF = "It runs: a {} market, proofs, three attesters and a chain, all on this machine."
 _OF_THE_DEMO = {
     "feed_venues": {},
     "markets": {},
@@ -95,29 +99,61 @@ def venue_urls(market_url: str, venues: Sequence[str]) -> dict[str, AnyHttpUrl]:
     return {name: AnyHttpUrl(f"{market_url}/{name}") for name in venues}
 
 
-def run_demo(settings: Settings, market: MarketOptions, progress: Progress | None = None) -> None:
-    """Run until Ctrl-C."""
+def run_demo(settings: Settings, market: MarketOptions, work: Work) -> None:
+    """Run until Ctrl-C. What it is doing until the first forecast goes to ``work``, which is finished then."""
     listener = listen(settings.host, settings.port)
-    with demo_application(settings, market, progress) as app:
+    logging.getLogger(_TELLS_OF_EACH_CONTRACT).setLevel(logging.WARNING)
+    with (
+        demo_application(settings, market, work) as app,
+        _announced(app, address(listener), work),
+        in_background(app, market.candles),
+    ):
         serve(app, listener)
 
 
-def run_once(settings: Settings, market: MarketOptions, progress: Progress | None = None) -> dict[str, Any]:
+@contextmanager
+def _announced(app: Application, url: str, work: Work) -> Iterator[None]:
+    """Wait beside the block for the first proved forecast, and say then what there is to look at."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        work.step("making the first forecast")
+        while not ended.wait(_LOOK_EVERY_S):
+            with app.database.unit_of_work(write=False) as store:
+                first = next((one for one in map(store.predictions.latest, app.settings.feeds) if one), None)
+            if first is not None:
+                work.finish()
+                print(running_block(url, first.feed, _MADE_OF.format(app.market)), file=sys.stderr, flush=True)
+                return
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        work.finish()
+
+
+def run_once(settings: Settings, market: MarketOptions, work: Work | None = None) -> dict[str, Any]:
     """One forecast all the way: candles, proof, transaction, bundle. Gives what ``demo --once --json`` prints."""
     started = time.perf_counter()
     feeds = settings.feeds[:1]
-    with demo_application(settings.model_copy(update={"feeds": feeds}), market, progress) as app:
+    with demo_application(settings.model_copy(update={"feeds": feeds}), market, work) as app:
+        if work is not None:
+            work.step("forecasting, proving, signing and submitting")
         at_ms = app.clock.now_ms() if market.at_ms is None else market.at_ms
         result = forecast_once(app, feeds[0], at_ms // MINUTE_MS * MINUTE_MS, submit=True)
     return result | {"total_seconds": round(time.perf_counter() - started, 3)}
 
 
 @contextmanager
-def demo_application(
-    settings: Settings, market: MarketOptions, progress: Progress | None = None
-) -> Iterator[Application]:
+def demo_application(settings: Settings, market: MarketOptions, work: Work | None = None) -> Iterator[Application]:
     """The service wired to a market, attesters and a chain of its own, on a database that goes with it."""
+    step = work.step if work is not None else _silently
     with ExitStack() as stack:
+        step("starting market and chain")
         scratch = stack.enter_context(_scratch(settings.var_dir / "demo"))
         url, clock = stack.enter_context(running_market(market))
         rpc_url = stack.enter_context(running_anvil(settings.contracts_dir, "--timestamp", str(clock.now_ms() // 1000)))
@@ -134,30 +170,42 @@ def demo_application(
                 "deployments_dir": scratch,
             }
         )
+        step("loading models, keys and a week of candles")
         yield stack.enter_context(
             application(
                 wired,
                 clock=clock,
                 market="recorded" if market.candles else "simulated",
-                chain=lambda feeds: _onchain(wired, clock, scratch, feeds, stack),
-                progress=progress,
+                chain=lambda feeds: _onchain(wired, clock, scratch, feeds, stack, step),
+                progress=work.history if work is not None else None,
             )
         )
 
 
 def _onchain(
-    settings: Settings, clock: Clock, scratch: Path, feeds: Mapping[str, ServedFeed], stack: ExitStack
+    settings: Settings,
+    clock: Clock,
+    scratch: Path,
+    feeds: Mapping[str, ServedFeed],
+    stack: ExitStack,
+    step: Callable[[str], None],
 ) -> Onchain:
     """The contracts, deployed once the keys exist, and the attesters that read the registry."""
+    step("deploying the contracts, compiled first where they have changed")
     deployment = deploy_for(settings, feeds)
     log.info("chain %d: oracle deployed at %s", deployment.chain_id, deployment.oracle)
     placed = settings.model_copy(update={"oracle_address": deployment.oracle})
+    step("starting two attesters, which load a week of candles themselves")
     with ThreadPoolExecutor() as starting:
         others = [
             starting.submit(stack.enter_context, running_attester(placed, clock, key, scratch / f"attester-{number}"))
             for number, key in enumerate(ATTESTER_KEYS[1:], start=1)
         ]
     return Onchain(oracle_target(placed, feeds), [AnyHttpUrl(one.result()) for one in others])
+
+
+def _silently(step: str) -> None:
+    """Nobody looks on."""
 
 
 def deploy_for(settings: Settings, feeds: Mapping[str, ServedFeed], threshold: int = 2) -> Deployment:

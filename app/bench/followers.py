@@ -11,10 +11,11 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from app.bench.load import allow_files, run_in_loop, spread_ms
 
@@ -63,16 +64,18 @@ class Follower(asyncio.Protocol):
         self._received = 0
         self._held = b""
         self._in_body = False
+        self._leaving = False
+        self._returning: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
 
     async def connect(self) -> None:
         await asyncio.get_running_loop().create_connection(lambda: self, self._crowd.host, self._crowd.port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  a TCP connection
-        self._transport, self._held, self._in_body = transport, b"", False
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
+        self._held, self._in_body, self._leaving = b"", False, False
         again = "" if self.last is None else f"Last-Event-ID: {self.last}\r\n"
-        transport.write(f"GET /v1/stream HTTP/1.1\r\nHost: {self._crowd.host}\r\n{again}\r\n".encode())
+        self._transport.write(f"GET /v1/stream HTTP/1.1\r\nHost: {self._crowd.host}\r\n{again}\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
@@ -88,18 +91,22 @@ class Follower(asyncio.Protocol):
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.over:
-            return
-        if self._transport is not None and not self._transport.is_closing():
-            self._seen.cut_off += 1
-        asyncio.get_running_loop().call_later(_AWAY_S, self._come_back)
+        self._seen.cut_off += not self._leaving
+        if not self.over:
+            self._returning = asyncio.ensure_future(self._come_back())
 
     def close(self) -> None:
+        self._leaving = True
         if self._transport is not None:
             self._transport.abort()
 
-    def _come_back(self) -> None:
-        self._returning = asyncio.ensure_future(self.connect())
+    async def _come_back(self) -> None:
+        """After a while, and again when nobody answers."""
+        while not self.over:
+            await asyncio.sleep(_AWAY_S)
+            with suppress(OSError):
+                await self.connect()
+                return
 
     def _pass_head(self) -> bool:
         head, end, rest = self._held.partition(_HEAD_END)
@@ -107,6 +114,8 @@ class Follower(asyncio.Protocol):
             return False
         if not head.startswith(b"HTTP/1.1 200"):
             self._seen.refused.append(head[:80].decode("latin-1"))
+            self.close()
+            return False
         self._held, self._in_body = rest, True
         return True
 
@@ -168,7 +177,7 @@ async def _main() -> None:
     print(json.dumps(_result(followers, seen, committed)), flush=True)
 
 
-async def _until(condition: Any, limit_s: float) -> bool:
+async def _until(condition: Callable[[], bool], limit_s: float) -> bool:
     limit = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > limit:
@@ -190,6 +199,7 @@ def _result(followers: list[Follower], seen: Seen, committed: dict[int, float]) 
         "resets": seen.resets,
         "cut_off": seen.cut_off,
         "resumed": seen.resumed,
+        "refused": len(seen.refused),
         "delay_ms": spread_ms(delays) if delays else None,
         "client_cpu_s": time.process_time(),
     }

@@ -1,4 +1,4 @@
-"""Asks one address over connections that stay open, as fast as it is answered or at a set pace. In a process of its own.
+"""Asks one address over connections that stay open: a process of its own, as fast as it is answered, or at a set pace.
 
 Its request is bytes made once, and of an answer it reads status and length only: it takes a small part of the time that
 answering takes, so that what is measured is the server. ``python -m app.bench.load`` reads a `Load` as a line of JSON
@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import psutil
 
@@ -54,8 +54,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  a TCP connection
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
 
     def data_received(self, data: bytes) -> None:
         held = self._held + data if self._held else data
@@ -118,9 +117,14 @@ class Pace:
         self._waiting: deque[float] = deque()
         self._latencies = array.array("d")
         self._late = array.array("d")
+        self._sent = 0
+        """How many requests there are in all, once that is known."""
+        self._all_answered = asyncio.Event()
 
     def answered(self, connection: Connection) -> None:
         self._latencies.append(time.perf_counter() - connection.due)
+        if len(self._latencies) == self._sent:
+            self._all_answered.set()
         if self._waiting:
             connection.ask(self._waiting.popleft())
         else:
@@ -145,9 +149,10 @@ class Pace:
         }
 
     async def _drain(self, sent: int) -> None:
-        async with asyncio.timeout(_LAST_ANSWERS_S):
-            while len(self._latencies) < sent:
-                await asyncio.sleep(_TICK_S)
+        self._sent = sent
+        if len(self._latencies) < sent:
+            async with asyncio.timeout(_LAST_ANSWERS_S):
+                await self._all_answered.wait()
 
     def _send(self, due: float) -> None:
         if self._free:

@@ -15,10 +15,10 @@ from app.bench.figures import MIB
 from app.bench.gas import own_chain
 from app.bench.inputs import market_windows
 from app.bench.rows import ROWS, TEN, Row, as_json
-from app.bench.watching import watched
 from app.errors import BadInput, OracleError
 from app.features.variation import VariationSpec
 from app.inference.release import ReleasedModel
+from app.progress import watched
 from app.proving.cores import usable_cores
 from app.proving.engine import EZKL_VERSION
 from app.training.evaluate import CLASSIC

@@ -23,10 +23,10 @@ from app.bench.figures import MIB
 from app.bench.gas import own_chain
 from app.bench.inputs import Windows, in_groups, market_windows
 from app.bench.proving import machine
-from app.bench.watching import watched
 from app.errors import OracleError, ToolMissing
 from app.features.variation import CLOCK_INPUTS, VARIATION_INPUTS, VariationSpec
 from app.inference.release import NETWORK, ReleasedModel
+from app.progress import watched
 from app.training.circuit import Weights
 from app.types import FloatArray
 

@@ -1,69 +1,146 @@
-"""How long a consumer waits for a proved forecast: ``veriregime bench serving``.
+"""What a consumer meets: ``veriregime bench serving``. In three parts.
 
-The demo runs as it is: market and chain in processes of their own, the service, and its HTTP side. A client asks
-``latest`` again and again and notes when each window's proved forecast is there. The simulated venue shows a candle the
-moment its minute ends, so that is when the last candle of the window can be had.
+``ticks`` is how long a proved forecast takes. The demo runs as it is: market and chain in processes of their own, the
+service, and its HTTP side. A client asks ``latest`` again and again and notes when each window's proved forecast is
+there. The simulated venue shows a candle the moment its minute ends, so that is when the last candle can be had.
+
+``latest`` (`app.bench.api`) and ``streams`` (`app.bench.streaming`) then ask the HTTP side alone, on a copy of the
+demo's database, with nothing else at work.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import statistics
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import uvicorn
+from pydantic import SecretStr
 
+from app.bench.api import LoadEffort, bench_busy, bench_latest
 from app.bench.figures import p95
+from app.bench.streaming import StreamEffort, bench_streams
 from app.demo import MarketOptions, demo_application
+from app.errors import BadInput, NoForecastYet
 from app.service import Service
 from app.settings import Settings
 from app.store.database import Database
-from app.types import MINUTE_MS, parse_time
+from app.types import MINUTE_MS, PROVED_STATES, Prediction, Status, parse_time
 from app.web.application import create_web
 from app.web.server import address, listen
 from app.wiring import Application
 
 Say = Callable[[str], None]
+PARTS = ("ticks", "latest", "streams")
 _ASK_EVERY_S = 0.01
 _START_LIMIT_S = 120.0
 _STEPS = ("queue", "witness", "prove", "verify")
 
 
-def bench_serving(settings: Settings, *, ticks: int, speed: float, say: Say) -> dict[str, Any]:
-    """Seconds of the wall clock from the end of each window to its proved forecast in ``latest``."""
-    stated = settings.model_copy(update={"feeds": settings.feeds})  # not the demo's choice: each feed takes its share
-    with demo_application(stated, MarketOptions(speed=speed)) as app, _served(app) as url:
-        waits, missed, ids = _watch(app, f"{url}/v1/feeds/{next(iter(app.pipeline.feeds))}/latest", ticks, say)
-        return {
-            "ticks": len(waits),
-            "feeds": len(settings.feeds),
-            "venues": len(app.settings.venues),
-            "missed": missed,
-            "speed": speed,
-            "settle_s": app.settings.settle_s,
-            "seconds": _spread(waits),
-            "steps": _steps(app.database, ids),
-        }
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured."""
+
+    ticks: int = 60
+    speed: float = 20.0
+    load: LoadEffort = field(default_factory=LoadEffort)
+    streams: StreamEffort = field(default_factory=StreamEffort)
 
 
-def as_text(found: dict[str, Any]) -> str:
-    seconds, steps = found["seconds"], found["steps"]
-    return "\n".join(
-        (
-            f"{found['ticks']} ticks of {found['feeds']} feed(s) from {found['venues']} venues at {found['speed']:g} "
-            f"times real time, {found['missed']} windows missed",
-            f"last candle at the venue to proved forecast in latest: median {seconds['median']:.3f} s, "
-            f"p95 {seconds['p95']:.3f} s, largest {seconds['largest']:.3f} s "
-            f"(of them {found['settle_s']:g} s of waiting for the candle to settle)",
-            "of that, in the median: " + ", ".join(f"{name} {value:.3f} s" for name, value in steps.items()),
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A database at rest with a proved forecast."""
+
+    settings: Settings
+    forecast: Prediction
+
+
+def bench_serving(settings: Settings, effort: Effort, say: Say, only: Collection[str] | None = None) -> dict[str, Any]:
+    """The figures of the parts; those of ``ticks`` are seconds of the wall clock from the end of each window to its
+    proved forecast in ``latest``. Raises `BadInput` for a part that there is not.
+    """
+    parts = PARTS if only is None else tuple(only)
+    for part in set(parts) - set(PARTS):
+        raise BadInput(f"there is no part {part!r}: choose among {', '.join(PARTS)}")
+    under = settings.var_dir / "bench"
+    under.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=under) as scratch:
+        folder = Path(scratch)
+        found, subject = _in_the_demo(settings, parts, effort, folder, say)
+        return found | measure_at_rest(subject, parts, effort, folder, say, busy=found.pop("busy", None))
+
+
+def measure_at_rest(
+    subject: Subject, parts: Collection[str], effort: Effort, folder: Path, say: Say, busy: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What is measured without the demo. ``busy`` goes beside the figures of ``latest``."""
+    found: dict[str, Any] = {}
+    forecast = subject.forecast
+    if "latest" in parts:
+        found = bench_latest(subject.settings, forecast.feed, forecast.window_end_ms, folder, effort.load, say)
+        found["latest"] |= {"while_ticking": busy}
+    if "streams" in parts:
+        found["streams"] = bench_streams(
+            subject.settings, forecast.id, forecast.window_end_ms, folder, effort.streams, say
         )
-    )
+    return found
+
+
+def _in_the_demo(
+    settings: Settings, parts: Collection[str], effort: Effort, folder: Path, say: Say
+) -> tuple[dict[str, Any], Subject]:
+    stated = settings.model_copy(update={"feeds": settings.feeds})  # not the demo's choice: each feed takes its share
+    with demo_application(stated, MarketOptions(speed=effort.speed)) as app:
+        feed = next(iter(app.pipeline.feeds))
+        found: dict[str, Any] = {}
+        with _served(app) as url:
+            say("waiting for the first forecast")
+            latest = f"{url}/v1/feeds/{feed}/latest"
+            _wait_for(latest, PROVED_STATES)
+            if "ticks" in parts:
+                found |= _ticks(app, latest, effort, say)
+            if "latest" in parts:
+                found["busy"] = bench_busy(url, feed, effort.load, say)
+            _wait_for(latest, (Status.CONFIRMED,))  # as it stands in service for most of its minute
+        return found, copied(app, feed, folder)
+
+
+def copied(app: Application, feed: str, folder: Path) -> Subject:
+    """The application's SQLite database as it is now, and the newest proved forecast of ``feed``."""
+    target = folder / "veriregime.db"
+    source = app.settings.store_url().removeprefix("sqlite:///")
+    with closing(sqlite3.connect(source)) as theirs, closing(sqlite3.connect(target)) as ours:
+        theirs.backup(ours)
+    with app.database.unit_of_work(write=False) as store:
+        forecast = store.predictions.latest(feed)
+    if forecast is None:
+        raise NoForecastYet(f"{feed} has no proved forecast to serve")
+    own = {"database_url": SecretStr(f"sqlite:///{target}"), "database_url_file": None}
+    return Subject(app.settings.model_copy(update=own), forecast)
+
+
+def _ticks(app: Application, url: str, effort: Effort, say: Say) -> dict[str, Any]:
+    waits, missed, ids = _watch(app, url, effort.ticks, say)
+    return {
+        "ticks": len(waits),
+        "feeds": len(app.settings.feeds),
+        "venues": len(app.settings.venues),
+        "missed": missed,
+        "speed": effort.speed,
+        "settle_s": app.settings.settle_s,
+        "seconds": _spread(waits),
+        "steps": _steps(app.database, ids),
+    }
 
 
 @contextmanager
@@ -101,6 +178,15 @@ def _watch(app: Application, url: str, ticks: int, say: Say) -> tuple[list[float
             say(f"{len(waits)} of {ticks} ticks")
         last_ms, limit = end_ms, time.monotonic() + _START_LIMIT_S
     return waits, missed, ids
+
+
+def _wait_for(url: str, status: Collection[str]) -> None:
+    """Until the newest forecast stands like that. Raises `NoForecastYet` when it takes too long."""
+    limit = time.monotonic() + _START_LIMIT_S
+    while (answer := _ask(url)) is None or answer["status"] not in status:
+        if time.monotonic() > limit:
+            raise NoForecastYet(f"no forecast of the demo was {' or '.join(status)} within {_START_LIMIT_S:g} s")
+        time.sleep(_ASK_EVERY_S)
 
 
 def _ask(url: str) -> dict[str, Any] | None:

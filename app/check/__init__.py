@@ -14,7 +14,7 @@ from app.settings import Settings
 
 __all__ = ["Finding", "Level", "check_installation"]
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 12.0
 _SHORTER = {"venue_timeout_s": 3.0, "attest_timeout_s": 3.0}
 """Whoever looks waits for the answers; a service has more patience."""
 
@@ -31,7 +31,7 @@ class _Look:
 
 
 def check_installation(settings: Settings, unknown: Sequence[str] = ()) -> list[Finding]:
-    """Everything that is found, group by group; within about ten seconds, however much is out of reach.
+    """Everything that is found, group by group; within about twelve seconds, however much is out of reach.
 
     ``unknown`` are variables that look like settings and are none.
     """

@@ -42,17 +42,18 @@ def demo(
     goes on until Ctrl-C. It needs no settings and keeps no data but keys.
     """
     from app.demo import run_demo, run_once
-    from app.progress import history_progress
+    from app.progress import working
 
     settings = read_settings(port=port)
     market = _market(candles, at, seed, speed, tuple(fault or ()))
     if as_json and not once:
         raise typer.BadParameter("--json goes with --once")
-    with history_progress() as progress:
-        if once:
-            _print_forecast(run_once(settings, market, progress), as_json)
-        else:
-            run_demo(settings, market, progress)
+    with working("demo") as work:
+        if not once:
+            run_demo(settings, market, work)
+            return
+        result = run_once(settings, market, work)
+    _print_forecast(result, as_json)
 
 
 def serve(port: Port = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +26,7 @@ from app.client.dialogue import (
     Work,
 )
 from app.client.following import Tell
-from app.client.questions import Bundle, Origin, Questions, Time
+from app.client.questions import Bundle, Origin, Questions, Several, Time
 from app.client.values import Event, Feed, Forecast, Page, Proof, TrackRecord, Update, Verdict
 
 
@@ -63,7 +63,7 @@ class AsyncVeriRegime:
         return await self._run(self._questions.feed(name))
 
     async def latest(
-        self, feed: str, *, max_age: float | None = None, include: Collection[str] = (), proved: bool = True
+        self, feed: str, *, max_age: float | None = None, include: Several = (), proved: bool = True
     ) -> Forecast:
         return await self._run(self._questions.latest(feed, max_age, include, proved))
 
@@ -95,13 +95,13 @@ class AsyncVeriRegime:
     async def verify(self, bundle: Bundle) -> Verdict:
         return await self._run(self._questions.verify(bundle))
 
-    async def verify_locally(self, subject: Forecast | Bundle, *, signed_by: Iterable[str] = ()) -> Verdict:
+    async def verify_locally(self, subject: Forecast | Bundle, *, signed_by: Several = ()) -> Verdict:
         return await self._run(self._questions.verify_locally(subject, signed_by))
 
     def stream(
         self,
-        feed: str | Sequence[str] = (),
-        kinds: Sequence[str] = (),
+        feed: Several = (),
+        kinds: Several = (),
         last_event_id: int | None = None,
         *,
         patience_s: float | None = None,

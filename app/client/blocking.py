@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +25,7 @@ from app.client.dialogue import (
     Work,
 )
 from app.client.following import Tell
-from app.client.questions import Bundle, Origin, Questions, Time
+from app.client.questions import Bundle, Origin, Questions, Several, Time
 from app.client.values import Event, Feed, Forecast, Page, Proof, TrackRecord, Update, Verdict
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -72,7 +72,7 @@ class VeriRegime:
         return self._run(self._questions.feed(name))
 
     def latest(
-        self, feed: str, *, max_age: float | None = None, include: Collection[str] = (), proved: bool = True
+        self, feed: str, *, max_age: float | None = None, include: Several = (), proved: bool = True
     ) -> Forecast:
         """The newest forecast whose proof was verified; of any state with ``proved=False``.
 
@@ -124,7 +124,7 @@ class VeriRegime:
         """The service's own verdict on a bundle: convenient, but it is the service that you believe then."""
         return self._run(self._questions.verify(bundle))
 
-    def verify_locally(self, subject: Forecast | Bundle, *, signed_by: Iterable[str] = ()) -> Verdict:
+    def verify_locally(self, subject: Forecast | Bundle, *, signed_by: Several = ()) -> Verdict:
         """Audit on this machine: recompute everything from the candles up, and believe nobody but ``signed_by``.
 
         ``subject`` is a forecast (then the bundle must also say what it says), a prediction's id, or a bundle. Every
@@ -135,8 +135,8 @@ class VeriRegime:
 
     def stream(
         self,
-        feed: str | Sequence[str] = (),
-        kinds: Sequence[str] = (),
+        feed: Several = (),
+        kinds: Several = (),
         last_event_id: int | None = None,
         *,
         patience_s: float | None = None,

@@ -190,7 +190,10 @@ class Body:
 
 def base_url(text: str) -> str:
     """Raises `BadInput` for what is no address of a service."""
-    url = text.rstrip("/")
-    if not url.startswith(("http://", "https://")):
+    try:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL:
+        url = httpx2.URL()
+    if url.scheme not in ("http", "https") or not url.host:
         raise BadInput(f"{text!r} is no URL of a service: write it like http://127.0.0.1:8000")
-    return url
+    return text.rstrip("/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -30,6 +30,8 @@ Time = datetime | str
 """A string is written like 2025-09-15T12:00:00Z; a time without a zone is UTC."""
 Bundle = bytes | str | Mapping[str, object]
 Origin = Literal["live", "backtest"]
+Several = str | Collection[str]
+"""One name, or any number of them."""
 
 _PAGE = 500
 _MOST_KEPT = 64
@@ -65,16 +67,16 @@ class Questions:
     def feed(self, name: str) -> Dialogue[Feed]:
         return self._read(Feed, Ask("GET", _feed(name)))
 
-    def latest(self, feed: str, max_age: float | None, include: Collection[str], proved: bool) -> Dialogue[Forecast]:
+    def latest(self, feed: str, max_age: float | None, include: Several, proved: bool) -> Dialogue[Forecast]:
         path = f"{_feed(feed)}/latest"
-        params = _present(include=",".join(sorted(include)), proved="" if proved else "false")
+        params = _present(include=",".join(sorted(_several(include))), proved="" if proved else "false")
         key: _Key = (path, *params.items())
         kept = self._kept.get(key)
         answer = yield from self._ask(
             Ask(
                 "GET",
                 path,
-                params | _present(max_age=f"{max_age:g}" if max_age is not None else ""),
+                params | _present(max_age=str(max_age) if max_age is not None else ""),
                 headers={"If-None-Match": kept.etag} if kept else {},
             )
         )
@@ -123,7 +125,7 @@ class Questions:
         headers = {"Content-Type": "application/json"}
         return self._read(Verdict, Ask("POST", "/v1/verify", headers=headers, body=_bytes(bundle)))
 
-    def verify_locally(self, subject: Forecast | Bundle, signed_by: Iterable[str]) -> Dialogue[Verdict]:
+    def verify_locally(self, subject: Forecast | Bundle, signed_by: Several) -> Dialogue[Verdict]:
         """The audit of this package's own, of the very bytes that the service gives for this id."""
         wanted_id = _id(subject)
         raw = _bytes(subject) if wanted_id is None else (yield from self.bundle(wanted_id))
@@ -134,21 +136,20 @@ class Questions:
             )
             yield Work(lambda: self._audit.keep_srs(lacking, srs.body))
         shown = subject if isinstance(subject, Forecast) else None
-        verdict: Verdict = yield Work(lambda: self._audit.verify(raw, tuple(signed_by), wanted_id, shown))
+        verdict: Verdict = yield Work(lambda: self._audit.verify(raw, _several(signed_by), wanted_id, shown))
         return verdict
 
     def stream(
         self,
-        feed: str | Sequence[str],
-        kinds: Sequence[str],
+        feed: Several,
+        kinds: Several,
         last_event_id: int | None,
         patience_s: float | None,
         tell: Tell | None,
     ) -> Dialogue[None]:
         """Finds events, see `app.client.following`."""
         manners = self.manners if patience_s is None else replace(self.manners, patience_s=patience_s)
-        feeds = [feed] if isinstance(feed, str) else list(feed)
-        params = ({"feed": feeds} if feeds else {}) | _present(kinds=",".join(kinds))
+        params = ({"feed": _several(feed)} if feed else {}) | _present(kinds=",".join(_several(kinds)))
         return follow(self.url, manners, params, last_event_id, tell)
 
     def _page(
@@ -171,7 +172,7 @@ class Questions:
         self._kept.pop(key, None)
         if etag := answer.headers.get("etag"):
             while len(self._kept) >= _MOST_KEPT:
-                self._kept.pop(next(iter(self._kept)))
+                self._kept.pop(next(iter(self._kept)), None)
             self._kept[key] = _Kept(etag, forecast, self.manners.now())
         return forecast
 
@@ -205,6 +206,10 @@ def _prediction(prediction_id: str) -> str:
 def _present(**params: str) -> dict[str, str]:
     """Those that say something."""
     return {name: value for name, value in params.items() if value}
+
+
+def _several(names: Several) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _written(time: Time | None) -> str:

@@ -31,6 +31,8 @@ class Events:
 
         ``facts`` go into the event beside what the rows say.
         """
+        if kind is EventKind.ROUND:  # told instead of the transaction that was given up for it
+            self._noted.pop((EventKind.TRANSACTION, prediction_id, ""), None)
         self._noted[kind, prediction_id, str(facts.get("attester", ""))] = facts
 
     def write(self, now_ms: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 
 from fastapi import Request, Response
 
@@ -52,9 +53,10 @@ def zipped(request: Request, answer: Response) -> Response:
 
 
 def takes_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named, or anything goes, and is not refused by ``q=0``."""
+    """Whether gzip is named, or anything goes, and is not refused by ``q=0``: RFC 9110 §12.5.3."""
+    weights: dict[str, str] = {}
     for part in accept_encoding.lower().split(","):
-        coding, _, weight = part.strip().partition(";")
-        if coding.strip() in ("gzip", "*"):
-            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
+        coding, _, weight = part.partition(";")
+        weights[coding.strip()] = weight.replace(" ", "")
+    weight = weights.get("gzip", weights.get("*", "q=0"))
+    return not re.fullmatch(r"q=0(\.0*)?", weight)

@@ -14,39 +14,39 @@ from app.errors import BundleTooLarge, UnknownSrs
 from app.inference.release import model_by_id
 from app.web.bodies import bounded_body
 from app.web.caching import FOREVER, conditional, is_current
+from app.web.openapi import CONDITIONAL, name_of
+from app.web.parameters import HashOfSrs, IdOfModel
 from app.web.problems import documented
 from app.web.schemas import ModelOut, VerdictOut
 from app.wiring import ApiRole
 
 _TAGS: list[Any] = ["evidence"]
-_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "still the one of the ETag"}}
-_BUNDLE_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-}
+_BUNDLE = {"schema": {"$ref": "#/components/schemas/Bundle"}}
+_BUNDLE_BODY = {"requestBody": {"required": True, "content": {"application/json": _BUNDLE}}}
+_FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 
 
 def evidence_routes(role: ApiRole) -> APIRouter:
-    router = APIRouter(tags=_TAGS)
+    router = APIRouter(tags=_TAGS, generate_unique_id_function=name_of)
 
     @router.get(
         "/v1/models/{model_id}",
-        summary="A model's manifest",
+        summary="Get a model's manifest",
         response_model=ModelOut,
-        responses=_NOT_MODIFIED | documented(404),
+        responses=CONDITIONAL | documented(404),
     )
-    def model(model_id: str, request: Request) -> Response:
+    def model(model_id: IdOfModel, request: Request) -> Response:
         found = model_by_id(role.models, model_id)
         told = ModelOut(model_id=found.model_id, name=found.name, manifest=dict(found.manifest))
         return conditional(request, told.model_dump_json().encode(), FOREVER)
 
     @router.get(
         "/v1/srs/{sha256}",
-        summary="The SRS behind the proofs",
+        summary="Download the SRS behind the proofs",
         response_class=FileResponse,
-        responses=_FILE | _NOT_MODIFIED | documented(404),
+        responses=CONDITIONAL | {200: CONDITIONAL[200] | _FILE} | documented(404),
     )
-    def srs(sha256: str, request: Request) -> Response:
+    def srs(sha256: HashOfSrs, request: Request) -> Response:
         """The file that `veriregime verify --srs` takes."""
         files = {keys.srs_hash: keys.srs for served in role.feeds.values() for keys in served.all_keys}
         if sha256 not in files:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from app.web.openapi import name_of
 from app.web.problems import documented
 from app.web.reading import Reader
 from app.web.schemas import HealthOut, ReadyOut, step_out
@@ -14,19 +15,21 @@ from app.wiring import ApiRole
 
 _TAGS: list[Any] = ["operations"]
 _READY_WITHIN_S = 180
+_UNREADY = documented()
+_UNREADY[503] |= {"model": ReadyOut, "description": "a feed's newest forecast is too old, or the database is away"}
 
 
 def operation_routes(role: ApiRole, reader: Reader, streams: Streams) -> APIRouter:
-    router = APIRouter(tags=_TAGS)
+    router = APIRouter(tags=_TAGS, generate_unique_id_function=name_of)
 
-    @router.get("/healthz", summary="The process answers", responses=documented())
+    @router.get("/healthz", summary="Ask whether the process answers", responses=documented())
     def health() -> HealthOut:
         return HealthOut(status="ok")
 
     @router.get(
         "/readyz",
-        summary="Forecasts are fresh",
-        responses={**documented(), 503: {"model": ReadyOut, "description": "a feed's newest forecast is too old"}},
+        summary="Ask whether forecasts are fresh",
+        responses=_UNREADY,
     )
     def ready(response: Response) -> ReadyOut:
         """503 while any feed's newest proved forecast is older than three minutes."""
@@ -36,9 +39,9 @@ def operation_routes(role: ApiRole, reader: Reader, streams: Streams) -> APIRout
 
     @router.get(
         "/metrics",
-        summary="Prometheus metrics",
+        summary="Get metrics for Prometheus",
         response_class=Response,
-        responses={**documented(), 200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        responses=documented() | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     def metrics() -> Response:
         _gauge(role, reader, len(streams))

@@ -8,18 +8,27 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.audit.bundle import Bundle
 from app.web.caching import FOREVER, REVALIDATE, conditional, etag_of, is_current, zipped
-from app.web.feed_routes import INCLUDABLE, End, Start
+from app.web.openapi import CACHEABLE, CONDITIONAL, name_of
+from app.web.parameters import (
+    INCLUDABLE,
+    EndMs,
+    FeedName,
+    HistoryCursor,
+    IdOfPrediction,
+    StartMs,
+    cursor_of,
+    read_cursor,
+)
 from app.web.problems import documented
-from app.web.reading import Reader, cursor_of, known_prediction, read_cursor, read_period
+from app.web.reading import Reader, known_prediction
 from app.web.schemas import HistoryOut, PredictionOut, ProofOut
 from app.wiring import ApiRole
 
 _TAGS: list[Any] = ["predictions"]
-_NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "still the one of the ETag"}}
 
 
 def prediction_routes(role: ApiRole, reader: Reader) -> APIRouter:
-    router = APIRouter(tags=_TAGS)
+    router = APIRouter(tags=_TAGS, generate_unique_id_function=name_of)
     _history(router, role, reader)
     _one(router, role, reader)
     return router
@@ -28,17 +37,17 @@ def prediction_routes(role: ApiRole, reader: Reader) -> APIRouter:
 def _history(router: APIRouter, role: ApiRole, reader: Reader) -> None:
     @router.get(
         "/v1/feeds/{feed}/predictions",
-        summary="History",
+        summary="List predictions, page by page",
         response_model_exclude_unset=True,
-        responses=documented(400, 404),
+        responses=CACHEABLE | documented(400, 404),
     )
     def history(
-        feed: str,
+        feed: FeedName,
         response: Response,
-        start: Start = None,
-        end: End = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
+        start_ms: StartMs = None,
+        end_ms: EndMs = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="most predictions of a page")] = 100,
+        cursor: HistoryCursor = None,
         order: Annotated[
             Literal["newest", "arrival"], Query(description="newest window first, or oldest arrival first")
         ] = "newest",
@@ -50,7 +59,7 @@ def _history(router: APIRouter, role: ApiRole, reader: Reader) -> None:
         """
         reader.served(feed)
         response.headers["Cache-Control"] = REVALIDATE
-        period, after = read_period(start, end), read_cursor(cursor, with_id=order == "newest")
+        period, after = (start_ms, end_ms), read_cursor(cursor, with_id=order == "newest")
         if order == "arrival":
             return _arrivals(role, reader, feed, period, limit, after[0] if after else 0)
         with role.database.unit_of_work(write=False) as store:
@@ -72,11 +81,11 @@ def _arrivals(
 def _one(router: APIRouter, role: ApiRole, reader: Reader) -> None:
     @router.get(
         "/v1/predictions/{prediction_id}",
-        summary="One prediction with everything",
+        summary="Get a prediction with all its parts",
         response_model=PredictionOut,
-        responses=_NOT_MODIFIED | documented(404, 502),
+        responses=CONDITIONAL | documented(404, 502),
     )
-    def one_prediction(prediction_id: str, request: Request) -> Response:
+    def prediction(prediction_id: IdOfPrediction, request: Request) -> Response:
         with role.database.unit_of_work(write=False) as store:
             told = reader.prediction(store, known_prediction(store, prediction_id), frozenset(INCLUDABLE))
         ageless = told.model_copy(update={"age_seconds": 0.0}).model_dump_json()
@@ -87,11 +96,11 @@ def _one(router: APIRouter, role: ApiRole, reader: Reader) -> None:
 
     @router.get(
         "/v1/predictions/{prediction_id}/proof",
-        summary="Its proof",
+        summary="Get a prediction's proof",
         response_model=ProofOut,
-        responses=_NOT_MODIFIED | documented(404, 409),
+        responses=CONDITIONAL | documented(404, 409),
     )
-    def proof(prediction_id: str, request: Request) -> Response:
+    def proof(prediction_id: IdOfPrediction, request: Request) -> Response:
         """409 while the proof is being made."""
         with role.database.unit_of_work(write=False) as store:
             _, found, proved_at_ms = reader.proved(store, prediction_id)
@@ -100,11 +109,11 @@ def _one(router: APIRouter, role: ApiRole, reader: Reader) -> None:
 
     @router.get(
         "/v1/predictions/{prediction_id}/bundle",
-        summary="Everything an auditor needs",
+        summary="Get a prediction's bundle: everything an auditor needs",
         response_model=Bundle,
-        responses=_NOT_MODIFIED | documented(404, 409, 410),
+        responses=CONDITIONAL | documented(404, 409, 410),
     )
-    def bundle(prediction_id: str, request: Request) -> Response:
+    def bundle(prediction_id: IdOfPrediction, request: Request) -> Response:
         """One JSON object; check it with `veriregime verify FILE` or `POST /v1/verify`.
 
         409 while the proof is being made, 410 once its candles are gone.

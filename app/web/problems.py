@@ -30,10 +30,19 @@ _WORDS = {
 }
 
 
+_RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+_WITH_RETRY_AFTER = (409, 503)
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For ``responses=`` of a route: the problems it may answer with, beside a broken database and a bug."""
-    schema = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _WORDS[status], "content": schema} for status in (*statuses, 500, 503)}
+    return {status: _documented(status) for status in sorted({*statuses, 500, 503})}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    told = {"description": _WORDS[status], "content": {"application/problem+json": {"schema": schema}}}
+    return told | ({"headers": _RETRY_AFTER} if status in _WITH_RETRY_AFTER else {})
 
 
 def install(app: FastAPI) -> None:

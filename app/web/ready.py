@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.clock import Clock
 from app.errors import ForecastStale
-from app.types import Event
+from app.types import MINUTE_MS, Event
 from app.web.caching import REVALIDATE, is_current
 from app.web.watching import EventWatcher
 
 _AGE_MARK = b'"age_seconds":-1.0'
 _MOST_REMEMBERED = 4_096
+_LONGEST_REMEMBERED = 200
+"""Bytes of a query: what strangers make up must not fill the memory."""
 _NEVER_READY = frozenset(("calldata", "attempts"))
 """The one depends on who may sign, which the chain says; the other may be told of late. No event tells of either."""
 
@@ -55,6 +57,12 @@ class Ready:
     """From this age on nothing more is expected to happen to it before the next one comes."""
     seq: int
     """Of the newest event when it was read."""
+    now_ms: int = 0
+    """Market time of the answer: all of it is told as of this moment."""
+
+    @property
+    def age_s(self) -> float:
+        return (self.now_ms - self.window_end_ms) / 1000
 
     @classmethod
     def of(cls, body: bytes, etag: str, window_end_ms: int, *, quiet_after_s: float, seq: int) -> Ready:
@@ -85,22 +93,27 @@ class ReadyForecasts:
     def at_once(self, path: str, query: bytes) -> tuple[Asked, Ready] | None:
         """What a request is answered with that needs neither reading nor the database."""
         asked = self._asked.get((path, query))
-        ready = self._held(asked) if asked else None
-        return (asked, ready) if asked and ready and self._is_young(asked, ready) else None
+        held = self._held(asked) if asked else None
+        if asked is None or held is None:
+            return None
+        ready = self._as_of_now(held)
+        return (asked, ready) if _is_young(asked, ready) else None
 
     def remember(self, path: str, query: bytes, asked: Asked) -> None:
         """This request reads like that: the next one needs no reading."""
-        if asked.may_be_ready and len(self._asked) < _MOST_REMEMBERED:
-            self._asked[path, query] = asked
+        if not asked.may_be_ready or len(query) > _LONGEST_REMEMBERED:
+            return
+        if len(self._asked) >= _MOST_REMEMBERED:
+            self._asked.pop(next(iter(self._asked)))
+        self._asked[path, query] = asked
 
     async def get(self, asked: Asked) -> Ready:
         """The forecast asked for, made unless it is here. Raises `ForecastStale`, and what making it raises."""
-        ready = self._held(asked) or await self._made(asked)
-        if not self._is_young(asked, ready):
-            age_s = self.age_s(ready)
+        ready = self._as_of_now(self._held(asked) or await self._made(asked))
+        if not _is_young(asked, ready):
             raise ForecastStale(
-                f"the newest forecast is {age_s:.0f} s old, the request allows {asked.max_age_s:g} s",
-                retry_after_s=self._until_next_tick_s(),
+                f"the newest forecast is {ready.age_s:.0f} s old, the request allows {asked.max_age_s:g} s",
+                retry_after_s=self._until_next_tick_s(ready.now_ms),
             )
         return ready
 
@@ -115,22 +128,19 @@ class ReadyForecasts:
                 held = self._ready[key] = await run_in_threadpool(self._make, asked)
             return held
 
-    def age_s(self, ready: Ready) -> float:
-        return (self._clock.now_ms() - ready.window_end_ms) / 1000
-
     def body(self, ready: Ready) -> bytes:
-        return b"%s%.3f%s" % (ready.head, self.age_s(ready), ready.tail)
+        return b"%s%.3f%s" % (ready.head, ready.age_s, ready.tail)
 
     def cache_control(self, asked: Asked, ready: Ready) -> str:
         """Nothing new comes before the next tick once this minute's forecast is all the way through; until then it may.
 
         A cache must not stretch the caller's ``max_age`` either.
         """
-        if self.age_s(ready) < ready.quiet_after_s or ready.window_end_ms < self._clock.last_minute_ms():
+        if not ready.quiet_after_s <= ready.age_s < MINUTE_MS / 1000:
             return REVALIDATE
-        seconds: float = self._until_next_tick_s()
+        seconds: float = self._until_next_tick_s(ready.now_ms)
         if asked.max_age_s is not None:
-            seconds = min(seconds, max(0.0, asked.max_age_s - self.age_s(ready)))
+            seconds = min(seconds, max(0.0, asked.max_age_s - ready.age_s))
         return f"public, max-age={int(seconds)}"
 
     def _held(self, asked: Asked) -> Ready | None:
@@ -140,11 +150,11 @@ class ReadyForecasts:
             return None
         return ready
 
-    def _is_young(self, asked: Asked, ready: Ready) -> bool:
-        return asked.max_age_s is None or self.age_s(ready) <= asked.max_age_s
+    def _as_of_now(self, ready: Ready) -> Ready:
+        return replace(ready, now_ms=self._clock.now_ms())
 
-    def _until_next_tick_s(self) -> int:
-        to_next_s = 60 - self._clock.now_ms() % 60_000 / 1000
+    def _until_next_tick_s(self, now_ms: int) -> int:
+        to_next_s = (MINUTE_MS - now_ms % MINUTE_MS) / 1000
         return max(1, int(to_next_s / self._clock.speed + self._settle_s))
 
     def _outdate(self, found: Sequence[Event]) -> None:
@@ -154,6 +164,10 @@ class ReadyForecasts:
     def headers(self, asked: Asked, ready: Ready) -> list[Header]:
         cache_control = self.cache_control(asked, ready)
         return [(b"etag", ready.etag.encode()), (b"cache-control", cache_control.encode())]
+
+
+def _is_young(asked: Asked, ready: Ready) -> bool:
+    return asked.max_age_s is None or ready.age_s <= asked.max_age_s
 
 
 class ReadyFirst:

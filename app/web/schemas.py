@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from app.audit.bundle import instance_word
 from app.clock import Clock
@@ -211,7 +211,8 @@ class PredictionOut(BaseModel):
 class HistoryOut(BaseModel):
     predictions: list[PredictionOut]
     next: str | None = Field(
-        description="`cursor` of what comes next: null when there is nothing older; by arrival never null, as more may come"
+        description="`cursor` of what comes next: null when there is nothing older; by arrival never null, as more may "
+        "come"
     )
 
 
@@ -337,13 +338,18 @@ class FeedsOut(BaseModel):
     feeds: list[FeedOut]
 
 
+_Row = Annotated[
+    tuple[int, float, float, float, float, float],
+    # Not as a tuple: what reads OpenAPI documents seldom knows those.
+    WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 6, "maxItems": 6}),
+]
+
+
 class CandlesOut(BaseModel):
     venue: str
     symbol: str
     step_seconds: int
-    candles: list[tuple[int, float, float, float, float, float]] = Field(
-        description="open time in ms UTC, open, high, low, close, volume"
-    )
+    candles: list[_Row] = Field(description="open time in ms UTC, open, high, low, close, volume")
 
 
 class ModelOut(BaseModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
@@ -20,6 +21,8 @@ from app.errors import BadInput, StoreUnavailable
 from app.store.database import Database
 from app.types import Event, EventKind
 from app.web.watching import EventWatcher
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
 MOST_WAITING = 1_000
@@ -57,6 +60,8 @@ class Client:
         self._something = asyncio.Event()
 
     def put(self, seq: int, message: bytes) -> None:
+        if self.too_slow.is_set():  # it must not get what comes after the gap
+            return
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.clear()
             self.too_slow.set()
@@ -120,16 +125,17 @@ class Streams:
     async def missed(self, client: Client, last_event_id: int) -> AsyncIterator[bytes]:
         """What happened after ``last_event_id`` and before the client came, page by page."""
         kept_after, newest = await run_in_threadpool(self._kept)
-        if not kept_after <= last_event_id <= newest:
-            yield _message(client.seq, "reset", json.dumps({"oldest": kept_after + 1, "newest": client.seq}))
-            return
-        client.has_up_to(last_event_id)
-        while last_event_id < client.seq:
+        known = kept_after <= last_event_id <= newest
+        if known:
+            client.has_up_to(last_event_id)
+        while known and last_event_id < client.seq:
             page = await run_in_threadpool(self._page, last_event_id, client.seq)
-            if not page:  # pruned meanwhile
-                return
-            last_event_id = page[-1].seq
-            yield b"".join(_of_event(event) for event in page if client.wanted.has(event))
+            known = bool(page) and page[-1].seq - last_event_id == len(page)
+            if known:
+                last_event_id = page[-1].seq
+                yield b"".join(_of_event(event) for event in page if client.wanted.has(event))
+        if not known:  # or not any more: pruned meanwhile
+            yield _message(client.seq, "reset", json.dumps({"oldest": kept_after + 1, "newest": client.seq}))
 
     def _kept(self) -> tuple[int, int]:
         """The events after the one number and up to the other are there."""
@@ -174,8 +180,12 @@ class EventStream:
         # An id without data is no event, but a client that is cut off before the first one knows where it was.
         await _body(send, f"retry: {_RETRY_MS}\nid: {begins_at}\n\n".encode())
         if self._last_event_id is not None:
-            async for part in self._streams.missed(client, self._last_event_id):
-                await _body(send, part)
+            try:
+                async for part in self._streams.missed(client, self._last_event_id):
+                    await _body(send, part)
+            except StoreUnavailable as error:
+                log.warning("a stream ends, to be resumed: %s", error)
+                return
         while True:
             await _body(send, await client.take())
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.types import EventKind
+from app.web.openapi import name_of
+from app.web.parameters import Kinds, LastEventId, ResumeAt, StreamedFeeds
 from app.web.problems import documented
 from app.web.reading import Reader
 from app.web.stream import EventStream, Streams, read_last_event_id, wanted_of
 
 _TAGS: list[Any] = ["stream"]
+_EVENT = {
+    "type": "object",
+    "description": "one event; `data` is JSON",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"type": "string", "enum": [*EventKind, "reset"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "events for as long as the connection lasts: `id`, `event` (the kind), `data` (JSON)",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     }
 }
 
@@ -36,24 +47,20 @@ class _Streaming(Response):
 
 
 def stream_routes(reader: Reader, streams: Streams) -> APIRouter:
-    router = APIRouter(tags=_TAGS)
+    router = APIRouter(tags=_TAGS, generate_unique_id_function=name_of)
 
     @router.get(
         "/v1/stream",
-        summary="What happens, as it happens",
+        summary="Follow what happens, as it happens",
         response_class=_Streaming,
         status_code=200,
         responses=_EVENTS | documented(400, 404),
     )
     async def stream(
-        feed: Annotated[list[str] | None, Query(description="only these feeds; repeat for more")] = None,
-        kinds: Annotated[str, Query(description=f"only these, comma separated: {', '.join(EventKind)}")] = "",
-        last_event_id: Annotated[
-            str | None, Header(alias="Last-Event-ID", description="`id` of the last event that you have")
-        ] = None,
-        resume: Annotated[
-            str | None, Query(alias="last_event_id", description="the same, where headers cannot be set")
-        ] = None,
+        feed: StreamedFeeds = None,
+        kinds: Kinds = "",
+        last_event_id: LastEventId = None,
+        resume: ResumeAt = None,
     ) -> Response:
         """Server-sent events, from now on, or from where you were: after a reconnect with ``Last-Event-ID`` nothing is
         missing and nothing comes twice. A comment line comes every 15 s when nothing else does. Who reads too slowly is
@@ -64,7 +71,7 @@ def stream_routes(reader: Reader, streams: Streams) -> APIRouter:
         """
         for name in feed or ():
             reader.served(name)
-        last = read_last_event_id(last_event_id if last_event_id is not None else resume)
-        return _Streaming(streams.open(wanted_of(feed or (), kinds), last))
+        of_header, of_query = read_last_event_id(last_event_id), read_last_event_id(resume)
+        return _Streaming(streams.open(wanted_of(feed or (), kinds), of_query if of_header is None else of_header))
 
     return router

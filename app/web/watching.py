@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from app.errors import OracleError
 from app.store.database import Database
@@ -61,10 +62,8 @@ class EventWatcher:
         unlisten = self._database.on_events(self._wake.set)
         seen: int | None = None
         try:
-            while not self._stopping.is_set():
+            while not self._stopping.is_set() and not loop.is_closed():
                 seen = self._look(loop, seen)
-        except RuntimeError:
-            log.debug("the event loop has ended")
         finally:
             unlisten()
 
@@ -79,7 +78,12 @@ class EventWatcher:
             log.warning("events: %s", error)
             self._stopping.wait(_AFTER_FAILURE_S)
             return seen
-        loop.call_soon_threadsafe(self._pass_on, seen, found, started)
+        except Exception:  # without this thread nobody would hear of anything any more
+            log.exception("looking for events met a bug")
+            self._stopping.wait(_AFTER_FAILURE_S)
+            return seen
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self._pass_on, seen, found, started)
         if len(found) < _AT_ONCE:
             self._wake.wait(_LOOK_EVERY_S)
             self._wake.clear()

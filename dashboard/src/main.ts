@@ -138,4 +138,5 @@ byId<HTMLSelectElement>("feed").addEventListener("change", (event) => {
 });
 showPipeline(known);
 showPredictions(known);
+if (wanted) showCurls(wanted);
 void start();

@@ -100,8 +100,8 @@ def running_demo(environment: dict[str, str], wait: Wait) -> Callable[..., Abstr
             )
         try:
             announced = re.compile(r"dashboard and API at (http://\S+)")
-            url = wait(30, lambda: announced.search(log.read_text()))[1]
-            wait(30, lambda: _is_confirmed(url))
+            url = wait(60, lambda: announced.search(log.read_text()))[1]
+            wait(60, lambda: _is_confirmed(url))
             yield Demo(url, Path(environment["VERIREGIME_VAR_DIR"]), process, log)
         finally:
             os.killpg(process.pid, signal.SIGINT)

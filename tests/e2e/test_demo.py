@@ -158,9 +158,8 @@ def test_model_folder_that_does_not_hold__is_refused(veriregime: Run, model: Rel
     assert "network.onnx has SHA-256" in done.stderr
 
 
-def test_check__names_every_part(veriregime: Run) -> None:
-    veriregime("db", "upgrade")
-    veriregime("keys", "build")
+def test_check__names_every_part(veriregime: Run, demo_result: dict[str, Any]) -> None:
+    veriregime("db", "upgrade")  # the demo has built the keys
     done = veriregime("check", "--json")
     findings = json.loads(done.stdout)
     assert done.returncode == 0, done.stdout

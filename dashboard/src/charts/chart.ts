@@ -42,6 +42,7 @@ export class DayChart {
     this.#candles.attachPrimitive(this.#bands);
     this.#chart.panes()[0]?.setStretchFactor(2);
     this.#chart.panes()[1]?.setStretchFactor(1);
+    this.#forecast.live.priceScale().applyOptions({ scaleMargins: { top: 0.1, bottom: 0.02 } });
     this.#chart.subscribeCrosshairMove(({ time }) => {
       pointed(this.#slots.find((slot) => slot.at === Number(time) * 1000) ?? null);
     });

@@ -35,7 +35,7 @@ export class DaySection {
     this.#showValues(null);
     fill(byId("day-rows"), hoursOf(this.#slots).slice(0, HOURS).map(hourRow));
     byId("chart").setAttribute("aria-label", summary(this.#slots));
-    setTexts({ "candles-venue": known.candles ? `5-minute candles of ${known.candles.venue}, UTC` : "UTC" });
+    setTexts({ "candles-venue": known.candles ? `${known.candles.venue}, 5 minutes, UTC` : "UTC" });
   }
 
   /** Of the slot under the pointer, else of the newest with a candle. */

@@ -1,7 +1,7 @@
 // The life of one window as the page knows it: read from the API, moved on by the stream's events, and shown as steps.
 
 import type { Answer, Attempt, Chain, Onchain, Prediction, Regime, Status, StreamEvents, StreamKind } from "../api/types";
-import { count, seconds } from "../page/format";
+import { NONE, seconds } from "../page/format";
 
 export interface Life {
   id: string;
@@ -85,25 +85,28 @@ const CHANGES: { [K in StreamKind]: (life: Life, event: StreamEvents[K]) => Life
   outcome: (life) => life,
 };
 
-/** The six steps of a window. `newest`: no later window has come, so that what is still open may yet be done. */
+/** The six steps of a window. `newest`: no later window is proved, so that this one may yet be signed and sent. */
 export function stepsOf(life: Life, chain: Chain | null, newest: boolean): Step[] {
-  return [
-    timed("Queue", life.queue, life, "waiting for a prover"),
-    timed("Witness", life.witness, life),
-    timed("Prove", life.prove, life),
-    timed("Verify", life.verify, life),
-    attestStep(life, chain, newest),
-    submitStep(life, chain, newest),
-  ];
+  return [...provingSteps(life), attestStep(life, chain, newest), submitStep(life, chain, newest)];
 }
 
-function timed(name: string, took: number | null, life: Life, waiting = "to come"): Step {
-  if (took !== null) return { name, state: "done", words: seconds(took) };
-  if (isProved(life)) return { name, state: "done", words: "done" };
-  if (life.status === "failed") return { name, state: "failed", words: "failed" };
-  const queued = life.status === "predicted";
-  if (name === "Queue") return { name, state: queued ? "running" : "done", words: queued ? waiting : "done" };
-  return { name, state: queued ? "waiting" : "running", words: queued ? waiting : "running" };
+function provingSteps(life: Life): Step[] {
+  const taken: [string, number | null][] = [
+    ["Queue", life.queue], ["Witness", life.witness], ["Prove", life.prove], ["Verify", life.verify],
+  ];
+  const stuck = taken.findIndex(([, took]) => took === null);
+  return taken.map(([name, took], i) => {
+    if (took !== null) return { name, state: "done", words: seconds(took) };
+    if (isProved(life)) return { name, state: "done", words: "done" };
+    return { name, ...openStep(life.status, i, i === stuck) };
+  });
+}
+
+// Which of the later steps a prover is at is not told while it works: they count as one.
+function openStep(status: Status, place: number, first: boolean): Omit<Step, "name"> {
+  if (status === "failed") return first ? { state: "failed", words: "given up" } : { state: "skipped", words: NONE };
+  if (status === "proving") return place ? { state: "running", words: "running" } : { state: "done", words: "done" };
+  return place ? { state: "waiting", words: "to come" } : { state: "running", words: "waiting" };
 }
 
 function attestStep(life: Life, chain: Chain | null, newest: boolean): Step {
@@ -135,7 +138,7 @@ function submitStep(life: Life, chain: Chain | null, newest: boolean): Step {
 }
 
 function transactionStep({ state, gas_used: gas }: Onchain): Omit<Step, "name"> {
-  const words = gas === null ? state : `${count(gas)} gas`;
+  const words = gas === null ? state : `${Math.round(gas / 1000)} k gas`;
   if (state === "confirmed") return { state: "done", words };
   if (state === "sent" || state === "included") return { state: "running", words };
   return state === "reverted" ? { state: "failed", words: "reverted" } : { state: "skipped", words: state };

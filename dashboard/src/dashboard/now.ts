@@ -71,7 +71,7 @@ export function showTime(known: Known): void {
   setTexts({
     "now-title": old ? "Last known regime" : "Current regime",
     age: age === null ? NONE : duration(age),
-    "market-time": now === null ? NONE : `${utc(now)} UTC`,
+    "market-time": now === null ? NONE : utc(now),
   });
 }
 

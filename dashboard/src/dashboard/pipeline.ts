@@ -3,7 +3,7 @@
 import type { Outcome, Prediction } from "../api/types";
 import { byId, cell, fill, made, setState, setText } from "../page/dom";
 import { clockMinute, count, kindOf, NONE, orNone, percent, seconds, utcMinute } from "../page/format";
-import { type Life, type Step, stepsOf } from "./life";
+import { isProved, type Life, type Step, stepsOf } from "./life";
 import type { Known } from "./state";
 import { stepItem } from "./steps";
 
@@ -15,7 +15,8 @@ export function showPipeline(known: Known): void {
   const lives = known.newestLives();
   const rows = Array.from({ length: WINDOWS }, (_, i) => {
     const life = lives[i];
-    return life ? windowItem(life, stepsOf(life, known.feed?.chain ?? null, i === 0)) : emptyItem();
+    const newest = !lives.slice(0, i).some(isProved);
+    return life ? windowItem(life, stepsOf(life, known.feed?.chain ?? null, newest)) : emptyItem();
   });
   fill(byId("pipeline"), rows);
 }

@@ -28,7 +28,7 @@ const SCORES: readonly Score[] = [
   { key: "auc", name: "AUC", words: three },
   { key: "brier", name: "Brier score", words: three },
   { key: "ece", name: "Calibration error", words: three },
-  { key: "r2_log_vol", name: "R² of log volatility", words: three },
+  { key: "r2_log_vol", name: "R² of log vol", words: three },
   { key: "qlike", name: "QLIKE", words: three },
 ];
 
@@ -85,8 +85,8 @@ export function recordWords(record: TrackRecord, live: TrackRecord): [string, "g
   const backtest = record.origin === "backtest";
   const why = live.windows
     ? ""
-    : `No live window of this time has met its outcome yet: a forecast can be judged four hours after it was made. `;
-  const mark = backtest ? `${why}Back-test: what this model would have said on stored candles. ` : why;
+    : "No live forecast of this time has met its outcome yet: that takes four hours. ";
+  const mark = backtest ? `${why}Back-test, on stored candles: ` : why;
   const open = backtest ? [] : [`${count(live.pending)} still open`];
   const counts = [plural(record.windows, "window"), ...open];
   if (record.left_out) counts.push(`${count(record.left_out)} left out for missing minutes`);

@@ -50,6 +50,53 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
+def connection(database_url: str) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture
+def at_revision(empty_database: Database) -> Callable[[str], Database]:
+    """The database with the schema of a former version."""
+
+    def upgraded(revision: str) -> Database:
+        empty_database.upgrade(revision)
+        return empty_database
+
+    return upgraded
+
+
+@pytest.fixture
+def insert(connection: sa.Connection) -> Callable[..., None]:
+    """Write rows into a table as it is there, whatever its columns are called today."""
+
+    def rows(name: str, *values: dict[str, Any]) -> None:
+        table = sa.Table(name, sa.MetaData(), autoload_with=connection)
+        for row in values:
+            assert set(row) <= set(table.columns.keys())
+            connection.execute(sa.insert(table).values(row))
+
+    return rows
+
+
+@pytest.fixture
+def everything(connection: sa.Connection) -> Callable[[], dict[str, list[str]]]:
+    """Each table's rows as they are, with the columns and rows in the order of the alphabet."""
+
+    def dump() -> dict[str, list[str]]:
+        reflected = sa.MetaData()
+        reflected.reflect(connection)
+        queries = {
+            name: sa.select(*sorted(table.c, key=lambda one: one.name)) for name, table in reflected.tables.items()
+        }
+        return {name: sorted(map(repr, connection.execute(query).mappings())) for name, query in queries.items()}
+
+    return dump
+
+
+@pytest.fixture
 def former_row() -> Callable[[Prediction], dict[str, Any]]:
     """A prediction as the schemas before 0004 kept it: its venues by name, nothing more of its sources."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from app.types import (
     Status,
 )
 
+Insert = Callable[..., None]
 FORECAST = forecast_from((0, 1, -1))
 GIVEN_UP = "its proof of several windows was given up in a downgrade"
 
@@ -31,23 +32,14 @@ def sent(number: int, sender: str = "0x" + "aa" * 20) -> SignedTransaction:
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(database_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-@pytest.fixture
-def first_schema(empty_database: Database) -> Database:
-    empty_database.upgrade("0001")
-    return empty_database
+def first_schema(at_revision: Callable[[str], Database]) -> Database:
+    return at_revision("0001")
 
 
 @pytest.fixture
 def filled(
     first_schema: Database,
-    connection: sa.Connection,
+    insert: Insert,
     make_prediction: Callable[..., Prediction],
     make_proof: Callable[..., Proof],
     former_row: Callable[[Prediction], dict[str, Any]],
@@ -85,12 +77,8 @@ def filled(
             "sent_at_ms": 9,
         },
     }
-    reflected = sa.MetaData()
-    reflected.reflect(connection)
     for name, row in rows.items():
-        table = reflected.tables[name]
-        assert set(row) <= set(table.columns.keys())
-        connection.execute(sa.insert(table).values(row))
+        insert(name, row)
     return prediction, proof
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,20 +27,12 @@ CHAIN_ID, VERIFIER, SENDER = 31337, "0x" + "11" * 20, "0x" + "aa" * 20
 STATES = ("sent", "confirmed", "reverted", "joint", "joint")
 STATUS_BEFORE = {"sent": Status.SUBMITTED, "reverted": Status.SUBMITTED}
 Rows = list[dict[str, Any]]
+Insert = Callable[..., None]
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(database_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-@pytest.fixture
-def second_schema(empty_database: Database) -> Database:
-    empty_database.upgrade("0002")
-    return empty_database
+def second_schema(at_revision: Callable[[str], Database]) -> Database:
+    return at_revision("0002")
 
 
 def tx_hash(state: str) -> str:
@@ -65,7 +57,7 @@ def submission_of_0002(prediction: Prediction, state: str) -> dict[str, Any]:
 @pytest.fixture
 def filled(
     second_schema: Database,
-    connection: sa.Connection,
+    insert: Insert,
     make_prediction: Callable[..., Prediction],
     former_row: Callable[[Prediction], dict[str, Any]],
     window_end_ms: int,
@@ -77,11 +69,8 @@ def filled(
         )
         for minute, state in enumerate(STATES)
     ]
-    reflected = sa.MetaData()
-    reflected.reflect(connection)
-    for prediction, state in zip(made, STATES, strict=True):
-        connection.execute(sa.insert(reflected.tables["predictions"]).values(former_row(prediction)))
-        connection.execute(sa.insert(reflected.tables["submissions"]).values(submission_of_0002(prediction, state)))
+    insert("predictions", *map(former_row, made))
+    insert("submissions", *map(submission_of_0002, made, STATES))
     return made
 
 
@@ -100,6 +89,7 @@ def test_upgrade__what_was_settled__is_kept_and_what_was_on_its_way_goes_to_the_
 ) -> None:
     second_schema.upgrade("0003")
     assert statuses(connection, filled) == [Status.PROVED, *[one.status for one in filled[1:]]]
+    second_schema.upgrade()
     with second_schema.unit_of_work(write=False) as store:
         found = store.submissions.of([one.id for one in filled])
     assert [found[one.id].state if one.id in found else None for one in filled] == [
@@ -131,20 +121,18 @@ def test_upgrade__transactions__are_one_for_each_hash_with_what_is_not_known_lef
 def test_upgraded__takes_a_transaction_for_what_was_on_its_way(
     second_schema: Database, filled: list[Prediction]
 ) -> None:
-    second_schema.upgrade("0003")
+    second_schema.upgrade()
     with second_schema.unit_of_work() as store:
         assert store.submissions.sent(CHAIN_ID, SENDER) == []
         assert store.submissions.record([filled[0].id], signed(50, nonce=0), 9)
 
 
 def test_upgrade__joint_window_with_a_transaction_on_another_chain__keeps_both(
-    second_schema: Database, connection: sa.Connection, filled: list[Prediction]
+    second_schema: Database, connection: sa.Connection, insert: Insert, filled: list[Prediction]
 ) -> None:
-    reflected = sa.MetaData()
-    reflected.reflect(connection)
     later = max(filled[-2:], key=lambda one: one.id)  # not the row that stands for the joint transaction
     elsewhere = submission_of_0002(later, "joint") | {"chain_id": 5, "tx_hash": "0x" + "ee" * 32}
-    connection.execute(sa.insert(reflected.tables["submissions"]).values(elsewhere))
+    insert("submissions", elsewhere)
     second_schema.upgrade("0003")
     found = [(one["chain_id"], one["tx_hash"]) for one in rows(connection, "transactions", "tx_hash")][-2:]
     assert found == [(CHAIN_ID, tx_hash("joint")), (5, "0x" + "ee" * 32)]

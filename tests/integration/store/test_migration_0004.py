@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,23 +18,14 @@ PRICES = ("open", "high", "low", "close", "volume")
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(database_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-@pytest.fixture
-def third_schema(empty_database: Database) -> Database:
-    empty_database.upgrade("0003")
-    return empty_database
+def third_schema(at_revision: Callable[[str], Database]) -> Database:
+    return at_revision("0003")
 
 
 @pytest.fixture
 def filled(
     third_schema: Database,
-    connection: sa.Connection,
+    insert: Callable[..., None],
     make_prediction: Callable[..., Prediction],
     make_candles: Callable[..., Candles],
     former_row: Callable[[Prediction], dict[str, Any]],
@@ -45,17 +36,14 @@ def filled(
         make_prediction(),
         make_prediction(feed="eth-usdt-4h", sources=Sources({"kraken": "ETH/USDT"}, {}, 1)),
     ]
-    reflected = sa.MetaData()
-    reflected.reflect(connection)
     rows = [
         {"venue": "binance", "symbol": BTC, "open_time_ms": opened, **dict(zip(PRICES, values, strict=True))}
         for opened, *values in candles.rows()
     ]
-    connection.execute(sa.insert(reflected.tables["candles"]), rows)
-    for one in made:
-        connection.execute(sa.insert(reflected.tables["predictions"]).values(former_row(one)))
-        job = {"window_end_ms": one.window_end_ms, "state": "queued", "attempts": 0, "wait_until_ms": 0}
-        connection.execute(sa.insert(reflected.tables["proof_jobs"]).values(prediction_id=one.id, **job))
+    insert("candles", *rows)
+    insert("predictions", *map(former_row, made))
+    job = {"state": "queued", "attempts": 0, "wait_until_ms": 0}
+    insert("proof_jobs", *({"prediction_id": one.id, "window_end_ms": one.window_end_ms, **job} for one in made))
     return candles, made
 
 
@@ -63,7 +51,7 @@ def test_upgrade__of_a_filled_database__keeps_candles_as_the_first_write_and_wha
     third_schema: Database, filled: tuple[Candles, list[Prediction]]
 ) -> None:
     candles, _ = filled
-    third_schema.upgrade("0004")
+    third_schema.upgrade()
     with third_schema.unit_of_work() as store:
         assert store.candles.seq() == 1
         assert store.candles.between("binance", BTC, 0, 2**62, as_of=1).digest() == candles.digest()
@@ -78,25 +66,17 @@ def test_upgrade__of_a_filled_database__gives_predictions_the_markets_of_their_f
     third_schema: Database, filled: tuple[Candles, list[Prediction]]
 ) -> None:
     _, made = filled
-    third_schema.upgrade("0004")
+    third_schema.upgrade()
     with third_schema.unit_of_work(write=False) as store:
         assert [store.predictions.get(one.id) for one in made] == [replace(one, quorum=1) for one in made]
         assert store.jobs.waiting() == 2
 
 
 def test_downgrade__of_an_upgraded_database__is_as_before(
-    third_schema: Database, connection: sa.Connection, filled: tuple[Candles, list[Prediction]]
+    third_schema: Database,
+    everything: Callable[[], dict[str, list[str]]],
+    filled: tuple[Candles, list[Prediction]],
 ) -> None:
-    def everything() -> dict[str, list[Any]]:
-        reflected = sa.MetaData()
-        reflected.reflect(connection)
-        return {
-            name: sorted(
-                map(repr, connection.execute(sa.select(*sorted(table.c, key=lambda one: one.name))).mappings())
-            )
-            for name, table in reflected.tables.items()
-        }
-
     before = everything()
     third_schema.upgrade("0004")
     third_schema.downgrade("0003")

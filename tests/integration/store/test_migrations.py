@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from app.store.database import Database
 from app.store.tables import metadata
 from app.types import Prediction
 
-HEAD = "0004"
+HEAD = "0005"
 STARTING_PROCESS = """
 import sys
 from pathlib import Path
@@ -29,14 +29,6 @@ sys.stdin.readline()
 database.upgrade()
 print("at", database.revisions()[0])
 """
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[sa.Connection]:
-    engine = sa.create_engine(database_url)
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
 
 
 @pytest.mark.usefixtures("database")

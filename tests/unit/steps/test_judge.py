@@ -141,8 +141,9 @@ def test_next__first_look_after_a_pause__gives_minutes_that_are_being_loaded_the
 ) -> None:
     add_candles(swinging(window_end_ms, without=(100, 101)))
     forecast()
-    started_ms = window_end_ms + HORIZON_MS + DAY_MS
+    started_ms = window_end_ms + HORIZON_MS + 3 * DAY_MS
     assert judge.next(FEED, started_ms) == []
+    assert judge.next(FEED, started_ms + 14 * MINUTE_MS) == []
     assert len(judge.next(FEED, started_ms + 15 * MINUTE_MS)) == 1
 
 
@@ -192,14 +193,15 @@ def test_next__many_due__are_judged_a_stretch_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.steps.judge._AT_ONCE", 3)
+    monkeypatch.setattr("app.steps.judge._LATE_MS", 0)
     add_candles(swinging(window_end_ms, without=(241,)))
-    made = [forecast(minute) for minute in range(5)]
-    now_ms = window_end_ms + HORIZON_MS + 5 * MINUTE_MS
+    made = [forecast(minute) for minute in range(7)]
+    now_ms = window_end_ms + HORIZON_MS + 7 * MINUTE_MS
     judged = [[one.prediction_id for one in judge.next(FEED, now_ms)] for _ in range(3)]
     # The minute that is missing is part of the hours of all but the first two.
     assert judged == [[made[0].id, made[1].id], [], []]
     add_candles(swinging(window_end_ms))
-    assert [len(judge.next(FEED, now_ms)) for _ in range(2)] == [3, 0]
+    assert [len(judge.next(FEED, now_ms)) for _ in range(3)] == [3, 2, 0]
 
 
 def test_next__proved_long_after_its_hours__is_judged_all_the_same(

@@ -159,7 +159,8 @@ def test_record__what_has_not_changed__is_not_read_or_scored_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add(four)
-    told(-DAY_MS // MINUTE_MS, DAY_MS // MINUTE_MS)
+    around = (-2 * DAY_MS // MINUTE_MS, 2 * DAY_MS // MINUTE_MS)
+    told(*around)
     scored: list[int] = []
 
     def counting(said: scores.Forecasts, realised: scores.Realised) -> scores.Metrics:
@@ -167,10 +168,10 @@ def test_record__what_has_not_changed__is_not_read_or_scored_again(
         return scores.metrics(said, realised)
 
     monkeypatch.setattr("app.web.track_record.metrics", counting)
-    told(-DAY_MS // MINUTE_MS, DAY_MS // MINUTE_MS)
+    told(*around)
     assert scored == []
     add([outcome(6, 0.1, LOW)])
-    told(-DAY_MS // MINUTE_MS, DAY_MS // MINUTE_MS)
+    told(*around)
     assert scored == [5] * 3 + [3] * 3, "the whole, and the day it fell on, each for the model and two baselines"
 
 
