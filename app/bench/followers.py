@@ -201,7 +201,7 @@ def _result(followers: list[Follower], seen: Seen, committed: dict[int, float]) 
         "resumed": seen.resumed,
         "refused": len(seen.refused),
         "delay_ms": spread_ms(delays) if delays else None,
-        "client_cpu_s": time.process_time(),
+        "client_cpu_s": round(time.process_time(), 2),
     }
 
 

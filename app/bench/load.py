@@ -99,7 +99,7 @@ class Flood:
     async def run(self, load: Load, connections: list[Connection]) -> dict[str, Any]:
         for connection in connections:
             connection.ask(0.0)
-        await asyncio.sleep(_WARM_UP_S)
+        await asyncio.sleep(min(_WARM_UP_S, load.seconds))
         mark = _Mark(load.server_pid)
         before = self.answers
         await asyncio.sleep(load.seconds)

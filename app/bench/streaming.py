@@ -56,6 +56,8 @@ def bench_streams(
         say("the last ones arrive")
         seen = clients.ask({"committed": committed, "limit_s": _LAST_ONES_S})
         memory["after_events"] = _mib(server)
+    if seen["delay_ms"]:
+        seen["delay_ms"] = {name: round(value, 1) for name, value in seen["delay_ms"].items()}
     return asdict(effort) | seen | {"whole": is_whole(seen, effort), "server_mib": memory}
 
 

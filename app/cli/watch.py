@@ -169,5 +169,6 @@ class _Screen:
             each = live.console.height // len(self._names) - _LINES_OF_A_PANEL
             self._rows = max(_FEWEST_ROWS, min(_MOST_ROWS, each))
             views = [self._views[name] for name in self._names if name in self._views]
-            live.update(picture(views, self._connection, time.monotonic()), refresh=True)
+            shown = picture(views, self._connection, time.monotonic(), live.console.width)
+            live.update(shown, refresh=True)
             await asyncio.sleep(_DRAW_EVERY_S)

@@ -19,6 +19,8 @@ from app.client import Event, Feed, Forecast, TrackRecord
 
 _STALE_S = 180
 _BAR = 20
+_WIDE = 100
+_COLUMNS = ("window", "regime", "high", "a year", "witness", "prove", "verify", "signed", "chain", "gas", "was")
 _STYLES = {
     "low": "bold green",
     "high": "bold yellow",
@@ -130,17 +132,17 @@ def _changed(row: Row, event: Event) -> Row:
     return row
 
 
-def picture(views: Sequence[View], connection: str, now: float) -> RenderableType:
-    """All feeds below each other, and a line about the connection."""
-    return Group(*(_panel(view, now) for view in views), Text(plain(connection), style="dim", no_wrap=True))
+def picture(views: Sequence[View], connection: str, now: float, width: int) -> RenderableType:
+    """All feeds below each other, and a line about the connection, for a terminal of ``width`` columns."""
+    return Group(*(_panel(view, now, width) for view in views), Text(plain(connection), style="dim", no_wrap=True))
 
 
-def _panel(view: View, now: float) -> Panel:
+def _panel(view: View, now: float, width: int) -> Panel:
     feed = view.feed
     marks = [] if feed.market == "live" else [f"{feed.market} market" + _pace(feed.market_speed)]
-    marks += ["development SRS: its maker can forge proofs"] if feed.srs.development else []
+    marks += ["development SRS: proofs can be forged"] if feed.srs.development else []
     return Panel(
-        Group(_now(view, now), *_standing(view), Text(), _table(view)),
+        Group(_now(view, now), *_standing(view), Text(), _table(view, width)),
         title=Text(plain(f"{feed.feed} · {feed.model_name}"), style="bold"),
         title_align="left",
         subtitle=Text(plain(" · ".join(marks)), style="yellow"),
@@ -149,7 +151,7 @@ def _panel(view: View, now: float) -> Panel:
 
 
 def _pace(speed: float) -> str:
-    return "" if speed == 1 else f" at {speed:g} times the speed"
+    return "" if speed == 1 else f" at {speed:g} × real time"
 
 
 def _now(view: View, now: float) -> Text:
@@ -197,31 +199,34 @@ def _track_record(record: TrackRecord | None) -> str:
     return words + (f", {ahead:+.1f} points against persistence" if ahead is not None else "")
 
 
-def _table(view: View) -> Table:
+def _table(view: View, width: int) -> Table:
+    """The windows; on a narrow terminal without what matters least."""
+    left_out = ("witness", "verify") if width < _WIDE else ()
+    rows = [_cells(row) for row in view.rows]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("window", "regime", "high", "a year", "witness", "prove", "verify", "signed", "chain", "gas", "was"):
-        table.add_column(name, justify="left" if name in ("window", "regime", "chain", "was") else "right")
-    for row in view.rows:
-        table.add_row(*_cells(row))
+    for name in _COLUMNS:
+        if name not in left_out:
+            table.add_column(name, justify="left" if name in ("window", "regime", "chain", "was") else "right")
+    for cells in rows:
+        table.add_row(*(cells[name] for name in _COLUMNS if name not in left_out))
     return table
 
 
-def _cells(row: Row) -> list[Text]:
+def _cells(row: Row) -> dict[str, Text]:
     stage = "" if row.proved else row.status
-    was = {None: "", True: "right", False: "wrong"}[row.right]
-    return [
-        Text(clock(row.window_end)),
-        _styled(row.regime),
-        Text(percent(row.p_high)),
-        Text(percent(row.vol_annualised)),
-        Text(seconds(row.witness_seconds)),
-        _styled(stage) if stage else Text(seconds(row.prove_seconds)),
-        Text(seconds(row.verify_seconds)),
-        _signed(row.answers or {}),
-        _styled(row.chain),
-        Text(f"{row.gas_used:,}" if row.gas_used is not None else ""),
-        _styled(was),
-    ]
+    return {
+        "window": Text(clock(row.window_end)),
+        "regime": _styled(row.regime),
+        "high": Text(percent(row.p_high)),
+        "a year": Text(percent(row.vol_annualised)),
+        "witness": Text(seconds(row.witness_seconds)),
+        "prove": _styled(stage) if stage else Text(seconds(row.prove_seconds)),
+        "verify": Text(seconds(row.verify_seconds)),
+        "signed": _signed(row.answers or {}),
+        "chain": _styled(row.chain),
+        "gas": Text(f"{row.gas_used:,}" if row.gas_used is not None else ""),
+        "was": _styled({None: "", True: "right", False: "wrong"}[row.right]),
+    }
 
 
 def _signed(answers: Mapping[str, str]) -> Text:

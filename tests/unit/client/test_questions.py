@@ -139,7 +139,6 @@ def test_verify__takes_a_bundle_in_any_of_its_forms(questions: Questions, play: 
         played.run(questions.verify(5))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("url", ["oracle.example", "ftp://oracle.example", "http://", "http://[", ""])
 def test_one_name__is_as_good_as_several(questions: Questions, play: Any, answer: Any, forecast: Any) -> None:
     played = played_by(questions, play(answer(body=forecast()), answer(404, {"type": "unknown-feed"})))
     played.run(questions.latest("btc-usdt-4h", None, "proof", True))
@@ -151,6 +150,7 @@ def test_one_name__is_as_good_as_several(questions: Questions, play: Any, answer
     ]
 
 
+@pytest.mark.parametrize("url", ["oracle.example", "ftp://oracle.example", "http://", "http://host:port", ""])
 def test_url__that_is_none__is_refused(url: str) -> None:
     with pytest.raises(BadInput, match="write it like http"):
         Questions(url, 30, 10)

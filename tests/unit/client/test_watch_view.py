@@ -62,9 +62,9 @@ def view() -> View:
     return View(feed, at=100.0)
 
 
-def shown(view: View, now: float = 100.0) -> str:
-    page = Console(file=io.StringIO(), width=110, height=40, color_system=None, force_terminal=False)
-    page.print(picture([view], "connected", now))
+def shown(view: View, now: float = 100.0, width: int = 110) -> str:
+    page = Console(file=io.StringIO(), width=width, height=40, color_system=None, force_terminal=False)
+    page.print(picture([view], "connected", now, width))
     text: str = page.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -87,7 +87,13 @@ def test_picture__has_forecast_age_steps_and_gas(view: View) -> None:
     assert "LOW 22.6 % a year high: 6.2 %" in text
     assert "age 70 s" in text  # ten seconds when it was asked for, then three at twenty times the speed
     assert "12:00Z low 6.2 % 22.6 % 0.013 s 0.25 s 0.003 s 1/2 confirmed 474,852 wrong" in text
-    assert "simulated market at 20 times the speed · development SRS: its maker can forge proofs" in text
+    assert "simulated market at 20 × real time · development SRS: proofs can be forged" in text
+
+
+def test_picture__on_a_narrow_terminal__cuts_no_figure(view: View) -> None:
+    text = " ".join(shown(after_all(view, HISTORY), width=80).split())
+    assert "12:00Z low 6.2 % 22.6 % 0.25 s 1/2 confirmed 474,852 wrong" in text
+    assert "simulated market at 20 × real time · development SRS: proofs can be forged" in text
 
 
 def test_picture__before_the_first_proof__says_so(view: View) -> None:
