@@ -123,7 +123,8 @@ class Service:
             outcome = self._app.pipeline.tick(feed, window_end_ms)
             self._work.set()
             self._told.set()
-            self._judge(feed, window_end_ms)
+            if outcome not in _TRY_AGAIN:  # while venues are away, minutes that are missing may still come
+                self._judge(feed, window_end_ms)
             if outcome not in _TRY_AGAIN and clock.last_minute_ms() == window_end_ms:
                 return
             to_next_s = clock.seconds_until(window_end_ms + MINUTE_MS) + self._app.settings.settle_s

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -50,11 +49,14 @@ def bench_latest(
     settings: Settings, feed: str, window_end_ms: int, folder: Path, effort: LoadEffort, say: Say
 ) -> dict[str, Any]:
     """The figures of each kind of answer, and `latest_vs_bare`. The database has a proved forecast of ``feed``."""
-    with product(settings, clock_after(window_end_ms), folder) as real, _bare_beside(real, feed, folder) as plain:
-        found = {
-            kind: _beside_bare(Target(real, path.format(feed)), Target(plain, f"/{kind}"), effort, say)
-            for kind, path in PATHS.items()
-        }
+    with product(settings, clock_after(window_end_ms), folder) as real:
+        bodies = {kind: _body(real.url + path.format(feed)) for kind, path in PATHS.items()}
+        with bare(bodies, folder) as plain:
+            found = {
+                kind: {"bytes": len(bodies[kind])}
+                | _beside_bare(Target(real, path.format(feed)), Target(plain, f"/{kind}"), effort, say)
+                for kind, path in PATHS.items()
+            }
     return compared(found) | {
         "latest": found | {"effort": asdict(effort), "load_average": round(os.getloadavg()[0], 1)}
     }
@@ -72,15 +74,10 @@ class Target:
             return client.ask(asdict(load))
 
 
-@contextmanager
-def _bare_beside(real: Server, feed: str, folder: Path) -> Iterator[Server]:
-    bodies = folder / "bodies"
-    bodies.mkdir()
-    for kind, path in PATHS.items():
-        with urllib.request.urlopen(real.url + path.format(feed), timeout=_START_LIMIT_S) as answer:  # noqa: S310
-            (bodies / kind).write_bytes(answer.read())
-    with bare(bodies) as plain:
-        yield plain
+def _body(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=_START_LIMIT_S) as answer:  # noqa: S310  our own address
+        body: bytes = answer.read()
+        return body
 
 
 def _beside_bare(real: Target, plain: Target, effort: LoadEffort, say: Say) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +60,13 @@ def product(settings: Settings, clock: Clock, folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def bare(folder: Path) -> Iterator[Server]:
-    """A route for each file of ``folder``, ``/NAME``, that gives the file's bytes as JSON and does nothing else."""
-    with running(_command("bare", str(folder)), announces=_ANNOUNCES) as word:
+def bare(bodies: Mapping[str, bytes], folder: Path) -> Iterator[Server]:
+    """A route for each body, ``/NAME``, that gives it as JSON and does nothing else. ``folder`` is to pass them on."""
+    given = folder / "bodies"
+    given.mkdir()
+    for name, body in bodies.items():
+        (given / name).write_bytes(body)
+    with running(_command("bare", str(given)), announces=_ANNOUNCES) as word:
         yield _server(word)
 
 

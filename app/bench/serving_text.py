@@ -47,10 +47,12 @@ def _latest(found: dict[str, Any]) -> list[str]:
 def _kind(name: str, figures: dict[str, Any]) -> list[str]:
     ours, bare = figures["product"], figures["bare"]
     return [
-        f"  {name}: {ours['requests_per_second']:,} requests a second, bare {bare['requests_per_second']:,} "
-        f"({figures['ratio_of_requests']:.2f}); {ours['server_cpu_us_per_request']:.0f} µs of the processor for each, "
-        f"bare {bare['server_cpu_us_per_request']:.0f} ({figures['ratio_of_server_cpu']:.2f})",
-        f"    of a core the server took {ours['server_cpu_share']:.0%}, bare {bare['server_cpu_share']:.0%}, "
+        f"  {name}, {figures['bytes']:,} bytes",
+        f"    requests a second: {ours['requests_per_second']:,}, bare {bare['requests_per_second']:,} "
+        f"({figures['ratio_of_requests']:.2f})",
+        f"    processor for each: {ours['server_cpu_us_per_request']:.0f} µs, bare "
+        f"{bare['server_cpu_us_per_request']:.0f} ({figures['ratio_of_server_cpu']:.2f})",
+        f"    share of a core: {ours['server_cpu_share']:.0%}, bare {bare['server_cpu_share']:.0%}; "
         f"the client {ours['client_cpu_share']:.0%} and {bare['client_cpu_share']:.0%}",
         f"    {_half(figures['at_half_load'])}",
     ]
@@ -59,8 +61,8 @@ def _kind(name: str, figures: dict[str, Any]) -> list[str]:
 def _half(half: dict[str, Any]) -> str:
     latency, late = half["latency_ms"], half["sent_late_ms"]
     return (
-        f"at half of that ({half['per_second']:,}): median {latency['median']:.1f} ms, p99 {latency['p99']:.1f} ms, "
-        f"of which the client's own timer {late['median']:.1f} and {late['p99']:.1f} ms"
+        f"at half of that ({half['per_second']:,}): median {latency['median']:.1f} ms, p99 {latency['p99']:.1f} ms "
+        f"(the client itself was late by {late['median']:.1f} and {late['p99']:.1f} ms)"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +31,10 @@ from app.client.values import Event, Feed, Forecast, Page, Proof, TrackRecord, U
 
 
 class AsyncVeriRegime:
-    """`app.client.VeriRegime` for asyncio: same methods, same errors; iterate what iterates with ``async for``."""
+    """`app.client.VeriRegime` for asyncio: same methods, same errors; iterate what iterates with ``async for``.
+
+    Who leaves a stream before its end closes it: ``async with contextlib.aclosing(client.stream()) as events``.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class AsyncVeriRegime:
 
     def history(
         self, feed: str, start: Time | None = None, end: Time | None = None, *, limit: int | None = None
-    ) -> AsyncIterator[Forecast]:
+    ) -> AsyncGenerator[Forecast, None]:
         return self._each(self._questions.history(feed, start, end, limit))
 
     async def arrivals(self, feed: str, cursor: str | None = None) -> Page:
@@ -106,7 +109,7 @@ class AsyncVeriRegime:
         *,
         patience_s: float | None = None,
         tell: Tell | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         return self._each(self._questions.stream(feed, kinds, last_event_id, patience_s, tell))
 
     async def _run(self, dialogue: Dialogue[T]) -> T:
@@ -119,7 +122,7 @@ class AsyncVeriRegime:
                 return result
             told = await self._do(step)
 
-    async def _each(self, dialogue: Dialogue[None]) -> AsyncIterator[Any]:
+    async def _each(self, dialogue: Dialogue[None]) -> AsyncGenerator[Any, None]:
         told: Any = None
         async with _Line(self._http) as line:
             while True:

@@ -7,6 +7,7 @@ blocking and the asynchronous client only carry the steps out, each in its own w
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -100,7 +101,7 @@ class NoAnswer:
 
     @classmethod
     def of(cls, error: Exception) -> NoAnswer:
-        return cls(str(error).strip() or type(error).__name__)
+        return cls(re.sub(r"^\[Errno \d+\] ", "", str(error)) or type(error).__name__)
 
 
 @dataclass(frozen=True, slots=True)

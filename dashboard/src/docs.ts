@@ -3,6 +3,9 @@
 import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
 import "swagger-ui-dist/swagger-ui.css";
 import "./styles/docs.css";
+import { isDark, themeToggle } from "./page/theme";
+
+themeToggle(() => document.documentElement.classList.toggle("dark-mode", isDark()));
 
 SwaggerUI({
   url: "/openapi.json",

@@ -138,5 +138,6 @@ byId<HTMLSelectElement>("feed").addEventListener("change", (event) => {
 });
 showPipeline(known);
 showPredictions(known);
-if (wanted) showCurls(wanted);
+// Of the same size as with the feed's name, which is not known yet.
+showCurls(wanted ?? "btc-usdt-4h");
 void start();

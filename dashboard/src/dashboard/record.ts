@@ -87,6 +87,7 @@ export function recordWords(record: TrackRecord, live: TrackRecord): [string, "g
     ? ""
     : "No live forecast of this time has met its outcome yet: that takes four hours. ";
   const mark = backtest ? `${why}Back-test, on stored candles: ` : why;
+  if (backtest && !record.windows) return [`${why}There is no back-test of this time.`, "none"];
   const open = backtest ? [] : [`${count(live.pending)} still open`];
   const counts = [plural(record.windows, "window"), ...open];
   if (record.left_out) counts.push(`${count(record.left_out)} left out for missing minutes`);

@@ -4,7 +4,7 @@ import { apiPath, ApiError, ask, words } from "../api/client";
 import type { Candles, Feed, History, JudgedWindow, Origin, Outcomes, Prediction } from "../api/types";
 import { clockSecond } from "../page/format";
 import { MarketClock } from "./clock";
-import { type Life, lifeOf } from "./life";
+import { isProved, type Life, lifeOf } from "./life";
 
 const MINUTE = 60_000;
 export const DAY = 1440 * MINUTE;
@@ -12,6 +12,7 @@ export const CANDLE = 5 * MINUTE;
 /** Younger predictions are asked for again: their proof, transaction or outcome may still change. */
 const UNSETTLED = 15 * MINUTE;
 const PIPELINE_ROWS = 4;
+const LIVES_KEPT = 30;
 const TABLE_ROWS = 12;
 
 export class Known {
@@ -27,13 +28,18 @@ export class Known {
   readonly lives = new Map<string, Life>();
   readonly judged: Record<Origin, Map<string, JudgedWindow>> = { live: new Map(), backtest: new Map() };
   candles: Candles | null = null;
+  #recentIsWhole = false;
 
   newest(): Prediction[] {
     return [...this.recent.values()].sort(byWindow).reverse();
   }
 
+  /** The newest windows; where none of them is proved, the newest that is stands last. */
   newestLives(): Life[] {
-    return [...this.lives.values()].sort((a, b) => end(b.windowEnd) - end(a.windowEnd)).slice(0, PIPELINE_ROWS);
+    const all = this.#livesByWindow();
+    const shown = all.slice(0, PIPELINE_ROWS);
+    const proved = shown.some(isProved) ? undefined : all.find(isProved);
+    return proved ? [...shown.slice(0, -1), proved] : shown;
   }
 
   /** Does the asking, and keeps account of whether the server answers. */
@@ -74,10 +80,11 @@ export class Known {
     if (!this.feed || now === null) return;
     const [newest] = this.newest();
     const wholeAgo = now - (this.feed.horizon_minutes + 30) * MINUTE;
-    const start = Math.max(wholeAgo, newest ? end(newest.window_end) - UNSETTLED : 0);
+    const start = this.#recentIsWhole && newest ? Math.max(wholeAgo, end(newest.window_end) - UNSETTLED) : wholeAgo;
     const query = { start: new Date(start).toISOString(), limit: 1000 };
     const page = await ask<History>(apiPath(["feeds", this.feed.feed, "predictions"], query));
     for (const one of page.predictions) this.recent.set(one.window_end, one);
+    this.#recentIsWhole = true;
     forget(this.recent, wholeAgo, TABLE_ROWS);
   }
 
@@ -111,9 +118,11 @@ export class Known {
     this.lives.set(prediction.id, lifeOf(prediction));
     const before = this.recent.get(prediction.window_end);
     this.recent.set(prediction.window_end, { ...before, ...prediction });
-    for (const old of [...this.lives.values()].sort((a, b) => end(b.windowEnd) - end(a.windowEnd)).slice(20)) {
-      this.lives.delete(old.id);
-    }
+    for (const old of this.#livesByWindow().slice(LIVES_KEPT)) this.lives.delete(old.id);
+  }
+
+  #livesByWindow(): Life[] {
+    return [...this.lives.values()].sort((a, b) => end(b.windowEnd) - end(a.windowEnd));
   }
 }
 

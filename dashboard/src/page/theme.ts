@@ -3,28 +3,30 @@
 import { byId, setText } from "./dom";
 
 const KEY = "veriregime-theme";
-
-type Theme = "dark" | "light";
+const SYSTEM = matchMedia("(prefers-color-scheme: dark)");
 
 /** Wires the toggle; `changed` is told when colours change, also by the system. */
 export function themeToggle(changed: () => void = () => undefined): void {
   const button = byId<HTMLButtonElement>("theme");
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const shown = (): Theme => (document.documentElement.dataset.theme as Theme) ?? (system.matches ? "dark" : "light");
   const show = (): void => {
-    const other = shown() === "dark" ? "light" : "dark";
-    setText(button, other === "dark" ? "Dark" : "Light");
+    const other = isDark() ? "light" : "dark";
+    setText(button, isDark() ? "Light" : "Dark");
     button.setAttribute("aria-label", `Switch to the ${other} theme`);
     changed();
   };
   button.addEventListener("click", () => {
-    const chosen = shown() === "dark" ? "light" : "dark";
+    const chosen = isDark() ? "light" : "dark";
     document.documentElement.dataset.theme = chosen;
     keep(chosen);
     show();
   });
-  system.addEventListener("change", show);
+  SYSTEM.addEventListener("change", show);
   show();
+}
+
+export function isDark(): boolean {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : SYSTEM.matches;
 }
 
 /** What a colour of the style sheet is now, in a form that a canvas takes. */
@@ -37,7 +39,7 @@ export function colour(name: string): string {
   return found;
 }
 
-function keep(theme: Theme): void {
+function keep(theme: "dark" | "light"): void {
   try {
     localStorage.setItem(KEY, theme);
   } catch {

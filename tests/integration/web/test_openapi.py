@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import schemathesis
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from jsonschema_rs import Draft202012Validator
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
 from schemathesis.engine.recorder import Interaction, ScenarioRecorder
 from schemathesis.python.asgi import shutdown_lifespans
 
+from app import __version__
 from app.web.application import create_web
+from app.web.openapi import EXAMPLES
 from app.wiring import Application
 from tests.integration.web.conftest import Told
 
@@ -122,7 +126,6 @@ def fuzz(web: FastAPI, config: SchemathesisConfig) -> Findings:
         if isinstance(event, NonFatalError):
             findings.wrong.add(f"{event.label}: {event.value}")
         if isinstance(event, ScenarioFinished):
-            import time; print(time.time(), event.phase, event.label, event.status, round(event.elapsed_time, 2), len(event.recorder.cases))
             findings.take(str(event.label), event.recorder)
     return findings
 
@@ -142,3 +145,103 @@ def test_operations__asked_for_long__answer_as_documented(
 ) -> None:
     findings = fuzz(web, configured(furnished_role, told, examples=400, thorough=True))
     assert not findings.wrong, "\n\n".join(sorted(findings.wrong))
+
+
+@pytest.fixture(scope="module")
+def document(app: Application) -> dict[str, Any]:
+    return create_web(app).openapi()
+
+
+Operation = tuple[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def operations(document: dict[str, Any]) -> list[Operation]:
+    return [(path, operation) for path, methods in document["paths"].items() for operation in methods.values()]
+
+
+def contents(operations: list[Operation]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Place, media type and content of every request and answer."""
+    for path, operation in operations:
+        parts = {"request": operation.get("requestBody", {})} | operation["responses"]
+        for place, part in parts.items():
+            for kind, content in part.get("content", {}).items():
+                yield f"{path} {place}", kind, content
+
+
+def test_examples__are_what_their_schemas_say(document: dict[str, Any], operations: list[Operation]) -> None:
+    seen = 0
+    for place, kind, content in contents(operations):
+        if "example" in content and kind != "text/event-stream":
+            schema = content["schema"] | {"components": document["components"]}
+            found = [error.message for error in Draft202012Validator(schema).iter_errors(content["example"])]
+            assert not found, f"{place}: {found}: record them anew with python -m tests.make_examples"
+            seen += 1
+    assert seen > 35
+
+
+def test_examples__are_there_for_every_answer_in_json_or_text(operations: list[Operation]) -> None:
+    succeeded = [(place, kind, content) for place, kind, content in contents(operations) if place.endswith(" 200")]
+    missing = {place for place, _, content in succeeded if "example" not in content}
+    assert missing == {"/v1/srs/{sha256} 200"}  # a file of its own
+    assert EXAMPLES.stat().st_size < 60_000
+
+
+def test_stream__example__begins_as_a_stream_does(operations: list[Operation]) -> None:
+    (example,) = [content["example"] for _, kind, content in contents(operations) if kind == "text/event-stream"]
+    first, *events = example.strip().split("\n\n")
+    assert first == "retry: 2000\nid: 0"
+    assert events[0].split("\n")[1] == "event: prediction"
+
+
+def test_operations__are_named_by_what_they_give(operations: list[Operation]) -> None:
+    names = {path: operation["operationId"] for path, operation in operations}
+    assert len(set(names.values())) == len(operations)
+    assert names["/v1/feeds/{feed}/latest"] == "latest"
+    assert names["/v1/feeds/{feed}/predictions"] == "history"
+    assert names["/v1/predictions/{prediction_id}"] == "prediction"
+    assert all(operation["summary"][0].isupper() and operation["tags"] for _, operation in operations)
+
+
+def test_parameters__each_say_what_they_mean(operations: list[Operation]) -> None:
+    parameters = [parameter for _, operation in operations for parameter in operation.get("parameters", ())]
+    assert not [parameter["name"] for parameter in parameters if not parameter.get("description")]
+    feeds = [parameter for parameter in parameters if parameter["name"] == "feed" and parameter["in"] == "path"]
+    assert all(parameter["schema"]["examples"] == ["btc-usdt-4h"] for parameter in feeds)
+
+
+def test_answers__tell_of_the_headers_to_heed(operations: list[Operation]) -> None:
+    responses = {path: operation["responses"] for path, operation in operations}
+    latest = responses["/v1/feeds/{feed}/latest"]
+    assert set(latest["200"]["headers"]) == set(latest["304"]["headers"]) == {"ETag", "Cache-Control"}
+    assert set(latest["503"]["headers"]) == {"Retry-After"}
+    assert set(responses["/v1/predictions/{prediction_id}/proof"]["409"]["headers"]) == {"Retry-After"}
+
+
+def test_document__is_of_this_version_and_names_no_server(document: dict[str, Any]) -> None:
+    assert document["info"]["version"] == __version__
+    assert "servers" not in document
+    assert not [name for name in document["components"]["schemas"] if name.endswith("ValidationError")]
+
+
+PAGE = {"Origin": "https://app.example"}
+PREFLIGHT = PAGE | {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "If-None-Match"}
+
+
+@pytest.mark.parametrize(
+    ("origins", "allowed"),
+    [((), None), (("https://app.example",), "https://app.example"), (("https://other.example",), None), (("*",), "*")],
+    ids=["none", "this one", "another one", "all"],
+)
+def test_cors__of_a_page_elsewhere__is_what_the_settings_allow(
+    app: Application, origins: tuple[str, ...], allowed: str | None
+) -> None:
+    role = replace(app, settings=app.settings.model_copy(update={"cors_origins": origins}))
+    client = TestClient(create_web(role))
+    asked = client.get("/v1/feeds/nothing", headers=PAGE)
+    assert asked.status_code == 404
+    assert asked.headers.get("access-control-allow-origin") == allowed
+    assert not allowed or "ETag" in asked.headers["access-control-expose-headers"]
+    preflight = client.options("/v1/feeds/nothing", headers=PREFLIGHT)
+    assert (preflight.status_code == 200) == bool(allowed)
+    assert preflight.headers.get("access-control-allow-origin") == allowed
