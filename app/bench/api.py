@@ -26,6 +26,8 @@ PATHS = {"without_proof": "/v1/feeds/{}/latest", "with_proof": "/v1/feeds/{}/lat
 _START_LIMIT_S = 60
 _YOUNG_MS = 20_000
 _NEARLY_STILL = 0.01
+_CPU_TICK_S = 0.01
+"""What the system counts processor time in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +137,11 @@ def bench_busy(url: str, feed: str, effort: LoadEffort, say: Say) -> dict[str, A
 
 
 def per_second(one: Round) -> float:
-    return float(one["answers"] / one["seconds"])
+    return float(max(1, one["answers"]) / one["seconds"])
 
 
 def cpu_each_us(one: Round) -> float:
-    return float(1e6 * one["server_cpu_s"] / max(1, one["answers"]))
+    return float(1e6 * max(_CPU_TICK_S, one["server_cpu_s"]) / max(1, one["answers"]))
 
 
 def compared(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import asyncio
 import json
+import math
 import resource
 import sys
 import time
@@ -132,15 +133,16 @@ class Pace:
 
     async def run(self, load: Load, connections: list[Connection]) -> dict[str, Any]:
         self._free.extend(connections)
-        mark, sent = _Mark(load.server_pid), 0
+        mark, sent, due_s = _Mark(load.server_pid), 0, 0.0
         per_second, begun = load.per_second or 1.0, time.perf_counter()
-        while (now := time.perf_counter()) - begun < load.seconds:
-            # Due at whole ticks: timers are no finer, and that is not to be blamed on the server.
-            due = begun + (now - begun) // _TICK_S * _TICK_S
-            for _ in range(int((due - begun) * per_second) - sent):
+        while due_s < load.seconds:
+            now = time.perf_counter()
+            while begun + due_s <= now and due_s < load.seconds:
+                self._late.append(now - begun - due_s)
+                self._send(begun + due_s)
                 sent += 1
-                self._late.append(now - due)
-                self._send(due)
+                # At whole ticks: timers are no finer, and that is not to be blamed on the server.
+                due_s = math.ceil(sent / per_second / _TICK_S) * _TICK_S
             await asyncio.sleep(_TICK_S)
         await self._drain(sent)
         return mark.since(sent) | {

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 from app.audit.bundle import parse_bundle
 from app.errors import BundleTooLarge, UnknownSrs
@@ -24,6 +25,14 @@ _TAGS: list[Any] = ["evidence"]
 _BUNDLE = {"schema": {"$ref": "#/components/schemas/Bundle"}}
 _BUNDLE_BODY = {"requestBody": {"required": True, "content": {"application/json": _BUNDLE}}}
 _FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+
+
+class _WholeFile(FileResponse):
+    """Answers no part of it: a range that is not in form would be no problem+json."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
 
 
 def evidence_routes(role: ApiRole) -> APIRouter:
@@ -51,10 +60,10 @@ def evidence_routes(role: ApiRole) -> APIRouter:
         files = {keys.srs_hash: keys.srs for served in role.feeds.values() for keys in served.all_keys}
         if sha256 not in files:
             raise UnknownSrs(f"no feed here uses an SRS {sha256[:64]!r}")
-        headers = {"ETag": f'"{sha256}"', "Cache-Control": FOREVER}
+        headers = {"ETag": f'"{sha256}"', "Cache-Control": FOREVER, "Accept-Ranges": "none"}
         if is_current(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
-        return FileResponse(
+        return _WholeFile(
             files[sha256], headers=headers, media_type="application/octet-stream", filename=f"{sha256[:16]}.srs"
         )
 

@@ -22,6 +22,7 @@ STEPS_S = (60, 300, 900, 3600)
 _LAST_MS = 253_402_300_799_999
 """The end of the year 9999."""
 _ID = re.compile("[0-9a-f]{32}")
+_PLACE = re.compile("([0-9]{1,19}):([0-9a-f]{32}|)")
 _TIME: dict[str, Any] = {
     "anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "pattern": "^[0-9]{13}$"}],
     "examples": ["2025-09-15T12:00:00Z"],
@@ -141,11 +142,9 @@ def read_cursor(text: str | None, *, with_id: bool) -> tuple[int, str] | None:
     if text is None:
         return None
     try:
-        number, prediction_id = base64.urlsafe_b64decode(text.encode()).decode().split(":")
-        place = int(number)
+        found = _PLACE.fullmatch(base64.urlsafe_b64decode(text.encode()).decode())
     except (ValueError, binascii.Error):
-        place, prediction_id = -1, ""
-    in_form = bool(_ID.fullmatch(prediction_id)) if with_id else not prediction_id
-    if not (0 <= place < 2**63 and in_form):
+        found = None
+    if found is None or int(found[1]) >= 2**63 or bool(found[2]) != with_id:
         raise BadInput("cursor: pass the `next` of the page before, unchanged, and the same order")
-    return place, prediction_id
+    return int(found[1]), found[2]

@@ -56,8 +56,8 @@ function tickWords({ outcome, reason, detail }: Tick): string {
 function clockWords(skew: number | null): string {
   if (skew === null) return NONE;
   const off = `${Math.abs(skew).toFixed(1)} s`;
-  if (Math.abs(skew) < NOTABLE_SKEW_S) return `the server's and the venues' agree within ${NOTABLE_SKEW_S} s`;
-  return `the venues' are ${off} ${skew > 0 ? "ahead of" : "behind"} the server's`;
+  if (Math.abs(skew) < NOTABLE_SKEW_S) return `the server's is within ${NOTABLE_SKEW_S} s of the venues' median`;
+  return `the venues' median is ${off} ${skew > 0 ? "ahead of" : "behind"} the server's`;
 }
 
 function chainWords(chain: Chain): string {
@@ -88,7 +88,7 @@ export function venueWords(venue: Venue): string {
   if (venue.reason) parts.push(venue.reason);
   if (venue.rests_until) parts.push(`asked again at ${clockSecond(Date.parse(venue.rests_until))}`);
   const skew = venue.clock_skew_seconds;
-  if (skew !== null && Math.abs(skew) >= NOTABLE_SKEW_S) {
+  if (skew !== null && Math.abs(skew) >= NOTABLE_SKEW_S && venue.state !== "off-time") {
     parts.push(`its clock is ${Math.abs(skew).toFixed(1)} s ${skew > 0 ? "ahead" : "behind"}`);
   }
   if (venue.missing_minutes) parts.push(`${stretch(venue.missing_minutes)} of the week missing${gapWords(venue)}`);

@@ -57,7 +57,7 @@ function emptyItem(): HTMLLIElement {
 function predictionRow(prediction: Prediction, horizonMs: number): HTMLTableRowElement {
   const { regime, p_high: pHigh, vol_annualised: vol, onchain, outcome } = prediction;
   const status = cell("", "state status");
-  setState(status, [prediction.status, prediction.failure].filter(Boolean).join(": "), kindOf(prediction.status));
+  setState(status, prediction.status, kindOf(prediction.status));
   status.title = prediction.failure ?? "";
   return made(
     "tr", "",

@@ -3,7 +3,7 @@
 import { byId, setText } from "./dom";
 
 const KEY = "veriregime-theme";
-const SYSTEM = matchMedia("(prefers-color-scheme: dark)");
+const SYSTEM = "(prefers-color-scheme: dark)";
 
 /** Wires the toggle; `changed` is told when colours change, also by the system. */
 export function themeToggle(changed: () => void = () => undefined): void {
@@ -20,13 +20,13 @@ export function themeToggle(changed: () => void = () => undefined): void {
     keep(chosen);
     show();
   });
-  SYSTEM.addEventListener("change", show);
+  matchMedia(SYSTEM).addEventListener("change", show);
   show();
 }
 
 export function isDark(): boolean {
   const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : SYSTEM.matches;
+  return chosen ? chosen === "dark" : matchMedia(SYSTEM).matches;
 }
 
 /** What a colour of the style sheet is now, in a form that a canvas takes. */

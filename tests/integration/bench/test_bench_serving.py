@@ -13,7 +13,7 @@ from app.bench.streaming import StreamEffort
 from app.types import Prediction
 from app.wiring import Application
 
-LOAD = LoadEffort(rounds=1, round_s=0.15, connections=2, paced_rounds=1, paced_s=0.15, paced_connections=4)
+LOAD = LoadEffort(rounds=1, round_s=0.3, connections=2, paced_rounds=1, paced_s=0.15, paced_connections=4)
 STREAMS = StreamEffort(clients=20, resuming=4, events=30, per_second=60)
 
 

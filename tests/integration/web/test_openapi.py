@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -145,6 +146,57 @@ def test_operations__asked_for_long__answer_as_documented(
 ) -> None:
     findings = fuzz(web, configured(furnished_role, told, examples=400, thorough=True))
     assert not findings.wrong, "\n\n".join(sorted(findings.wrong))
+
+
+def _cursor(text: str) -> str:
+    return "cursor=" + base64.urlsafe_b64encode(text.encode()).decode()
+
+
+FEED, ID = "/v1/feeds/btc-usdt-4h", "0" * 32
+STRANGE = {
+    f"{FEED}/predictions?{_cursor('0:' + chr(0))}": 400,
+    f"{FEED}/predictions?{_cursor(f'{2**63}:{ID}')}": 400,
+    f"{FEED}/predictions?{_cursor(f'{2**63 - 1}:{ID}')}": 200,
+    f"{FEED}/predictions?{_cursor(f'{chr(0x663)}:{ID}')}": 400,
+    f"{FEED}/predictions?order=arrival&{_cursor(f'{2**63 - 1}:')}": 200,
+    f"{FEED}/predictions?order=arrival&{_cursor('-1:')}": 400,
+    f"{FEED}/predictions?limit=1&limit=99999999999999999999": 400,
+    f"{FEED}/track-record?start=0001-01-01T00:00:00%2B14:00": 200,
+    f"{FEED}/track-record?end=9999-12-31T23:59:59-14:00": 200,
+    f"{FEED}/outcomes?start=%00": 400,
+    f"{FEED}/outcomes?cursor=999999999999999": 200,
+    f"{FEED}/candles?venue=%ED%A0%80": 400,
+    f"{FEED}/candles?start=9999999999999&end=9999999999999": 200,
+    f"{FEED}/latest?max_age=nan": 400,
+    f"{FEED}/latest?include=,": 200,
+    f"{FEED}%2Flatest": 200,
+    f"{FEED}%00": 404,
+    "/v1/predictions/%00": 404,
+    f"/v1/predictions/{ID}%0A/proof": 404,
+    "/v1/predictions/%ED%A0%80/bundle": 404,
+    "/v1/srs/..%2f..%2fetc": 404,
+    "/v1/stream?last_event_id=999999999999999999999": 400,
+}
+"""Requests that somebody wrote by hand, with the status that each deserves."""
+
+
+def test_strange_requests__are_answered_alike_by_both_databases(furnished_role: Application) -> None:
+    with TestClient(create_web(furnished_role)) as client:
+        answers = {url: client.get(url) for url in STRANGE}
+        whole = client.get(f"/v1/srs/{furnished_role.feeds['btc-usdt-4h'].keys.srs_hash}", headers={"Range": "x"})
+    assert {url: answer.status_code for url, answer in answers.items()} == STRANGE
+    problems = {answer.headers["content-type"] for answer in answers.values() if answer.status_code >= 400}
+    assert problems == {"application/problem+json"}
+    assert whole.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/feeds", f"{FEED}/latest", "/v1/verify", "/v1/stream", "/"])
+def test_another_method__is_a_problem_that_tells_which_ones_there_are(app: Application, path: str) -> None:
+    client = TestClient(create_web(app))
+    for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "BREW"):
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+        assert answer.headers["allow"].split(", ")[0] in ("GET", "POST")
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ def test_lost_connection__goes_on_after_the_last_event(play: Any, opened: Any, e
     played = play(opened, *events(41, 42), LOST, opened, *events(43), LOST, *away_for(99))
     assert followed(played) == [(41, "proof"), (42, "proof"), (43, "proof")]
     assert places(played)[:3] == [None, "42", "43"]
+    assert played.pauses[:3] == [0.25, 0.25, 0.5]  # only failures in a row count
 
 
 def test_event_that_comes_again__is_shown_once(play: Any, opened: Any, events: Any) -> None:

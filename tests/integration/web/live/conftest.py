@@ -81,6 +81,12 @@ class Served:
     def get(self, path: str, **headers: str) -> http.client.HTTPResponse:
         return self.ask(path, **headers)[0]
 
+    def json(self, path: str, **headers: str) -> Any:
+        answer, connection = self.ask(path, **headers)
+        found = json.loads(answer.read())
+        connection.close()
+        return found
+
     def status(self, path: str) -> int:
         answer, connection = self.ask(path)
         connection.close()

@@ -121,7 +121,6 @@ def test_stream__without_a_number__begins_with_what_comes(api: Served, sqlite_da
     said = api.stream()
     assert said.answer.headers["content-type"].startswith("text/event-stream")
     assert said.answer.headers["cache-control"] == "no-store"
-    time.sleep(0.3)
     add(sqlite_database, 1)
     assert [number for number, _, _ in said.take(1)] == [2]
 
