@@ -1,6 +1,6 @@
 # make demo   sets everything up and runs the whole system on this machine
 # make test   sets everything up and passes the tests
-# make check  ruff, mypy, import-linter, forge fmt      make serve  the service on the settings of .env      make clean
+# make check  ruff, mypy, import-linter, forge fmt, tsc, prettier      make serve  the service on the settings of .env      make clean
 # of the contracts: make forge-test   make coverage   make snapshot   make slither   make fixture   (CONTRIBUTING.md)
 
 EXTRAS ?= dev,train,postgres,cluster
@@ -19,6 +19,7 @@ demo: setup
 	@$(BIN)/veriregime demo
 
 test: setup forge-test
+	cd dashboard && npm test --silent
 	$(BIN)/python -m pytest
 
 # What takes long and is covered in small by the others: by hand, before a release.
@@ -31,6 +32,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd contracts && $(FORGE) fmt --check
+	cd dashboard && npm run --silent check
 
 forge-test: setup
 	cd contracts && $(FORGE) test && $(FORGE) snapshot --check --match-test test_gas_

@@ -70,7 +70,8 @@ def main() -> None:
 
 def record(app: Application) -> Examples:
     """What a service answers before its first forecast, and once one is on the chain."""
-    web, service = create_web(app), Service(app)
+    web: Any = create_web(app)
+    service = Service(app)
     with get_client(web, max_stream_events=_STREAMED) as client:
         recorder = Recorder(client)
         recorder.get("/readyz")

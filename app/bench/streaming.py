@@ -77,7 +77,7 @@ def _write(database: Database, about: PredictionId, effort: StreamEffort, say: S
         with database.unit_of_work() as store:
             store.events.note(kind, about)
             committed[first + number] = time.monotonic()
-        if number % 25 == 0:
+        if number % 100 == 0:
             say(f"event {number + 1} of {effort.events}")
     return committed
 

@@ -20,8 +20,8 @@ _DESCRIPTION = (
     "Forecasts of the next hours' volatility, each with a zero-knowledge proof that this very model computed it "
     "from these very candles.\n\nTimes are UTC in ISO 8601, volatilities fractions of 1 per year (0.36 is 36 %). "
     "Errors are RFC 9457 problem+json: `type` names the problem, `detail` says what to do, `Retry-After` when.\n\n"
-    "The examples are answers that a demo gave, cut short: of long lists they have the first two items, such as two "
-    "candles of each venue of a bundle, whose checks therefore do not hold."
+    "The examples are answers that a demo on a simulated market gave, cut short: of long lists they have the first two "
+    "items, such as two candles of each venue of a bundle, whose checks therefore do not hold."
 )
 _TAGS = [
     {"name": "feeds", "description": "A feed is a symbol and a horizon, such as btc-usdt-4h."},

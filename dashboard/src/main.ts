@@ -96,16 +96,20 @@ const lifeSoon = gathered((id: string) => known.attempt(() => known.askLife(id))
 
 async function everySecond(): Promise<void> {
   // Just after each second of the market, since a tick at its very edge would now and then skip one.
-  for (;; await pause(1_020 - ((known.clock.now() ?? 0) % 1_000))) showTime(known);
+  for (; ; await pause(1_020 - ((known.clock.now() ?? 0) % 1_000))) showTime(known);
 }
 
 async function every(ms: number, action: () => Promise<void>): Promise<void> {
-  for (;; await pause(ms)) await action();
+  for (; ; await pause(ms)) await action();
 }
 
 async function start(): Promise<void> {
   void everySecond();
-  for (await known.attempt(() => known.askFeeds(wanted)); !known.feed; await known.attempt(() => known.askFeeds(wanted))) {
+  for (
+    await known.attempt(() => known.askFeeds(wanted));
+    !known.feed;
+    await known.attempt(() => known.askFeeds(wanted))
+  ) {
     showTime(known);
     await pause(LATEST_EVERY_MS);
   }
@@ -113,7 +117,12 @@ async function start(): Promise<void> {
   showCurls(feed);
   await refreshLatest();
   await refreshRest();
-  await Promise.allSettled(known.newest().slice(0, 4).map((one) => known.askLife(one.id)));
+  await Promise.allSettled(
+    known
+      .newest()
+      .slice(0, 4)
+      .map((one) => known.askLife(one.id)),
+  );
   showWindows();
   follow(feed, {
     heard,

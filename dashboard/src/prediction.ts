@@ -23,7 +23,10 @@ async function refresh(): Promise<void> {
     feed = await ask<Feed>(apiPath(["feeds", prediction.feed])).catch(() => feed);
   } catch (error) {
     const unknown = error instanceof ApiError && error.status === 404;
-    return say("bad", unknown ? `There is no such prediction here: ${words(error)}` : `It cannot be read: ${words(error)}`);
+    return say(
+      "bad",
+      unknown ? `There is no such prediction here: ${words(error)}` : `It cannot be read: ${words(error)}`,
+    );
   }
   showPrediction(prediction, feed);
   showMarks();
@@ -34,7 +37,13 @@ async function refresh(): Promise<void> {
 
 function headline({ status, failure, regime }: Prediction): string {
   if (status === "failed") return `Failed: ${failure ?? "no reason is known"}.`;
-  const words = { predicted: "waits for its proof", proving: "is being proved", proved: "is proved", submitted: "is proved and sent to the chain", confirmed: "is proved and on chain" };
+  const words = {
+    predicted: "waits for its proof",
+    proving: "is being proved",
+    proved: "is proved",
+    submitted: "is proved and sent to the chain",
+    confirmed: "is proved and on chain",
+  };
   return `This ${regime} forecast ${words[status]}.`;
 }
 
@@ -42,7 +51,10 @@ function showMarks(): void {
   const marks = [];
   if (feed && feed.market !== "live") marks.push(feed.market === "simulated" ? "Simulated market" : "Replayed market");
   if (prediction?.proof?.srs_development) marks.push("Development SRS: proofs can be forged");
-  fill(byId("marks"), marks.map((text) => made("li", "caution", text)));
+  fill(
+    byId("marks"),
+    marks.map((text) => made("li", "caution", text)),
+  );
 }
 
 function say(kind: string, text: string): void {

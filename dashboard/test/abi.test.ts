@@ -1,6 +1,14 @@
 import { describe, expect, it } from "vitest";
 import {
-  callGetRound, callModel, callVerifyProof, readBool, readFeedState, readModel, readRound, sameHex, UnexpectedAnswer,
+  callGetRound,
+  callModel,
+  callVerifyProof,
+  readBool,
+  readFeedState,
+  readModel,
+  readRound,
+  sameHex,
+  UnexpectedAnswer,
 } from "../src/chain/abi";
 
 const word = (value: string): string => value.padStart(64, "0");
@@ -11,9 +19,15 @@ describe("callVerifyProof", () => {
     const proof = `0x${"0102030405".repeat(7)}`;
     const instances = [word("1"), "f".repeat(64), word("3")].map((one) => `0x${one}`);
     const expected = [
-      word("40"), word("a0"), word("23"),
-      "0102030405".repeat(6) + "0102", "030405".padEnd(64, "0"),
-      word("3"), word("1"), "f".repeat(64), word("3"),
+      word("40"),
+      word("a0"),
+      word("23"),
+      "0102030405".repeat(6) + "0102",
+      "030405".padEnd(64, "0"),
+      word("3"),
+      word("1"),
+      "f".repeat(64),
+      word("3"),
     ];
     expect(callVerifyProof(proof, instances)).toBe(`0x1e8e1e13${expected.join("")}`);
   });
@@ -39,10 +53,16 @@ describe("calls with fixed arguments", () => {
 
 describe("answers", () => {
   it("reads a round with its 18 decimals", () => {
-    const answer = ["7", "6734d1c8", "6734d1ca", "1", "b1a2bc2ec50000", "4fefa17b7240000"].map(word).join("") + "79".repeat(32);
+    const answer =
+      ["7", "6734d1c8", "6734d1ca", "1", "b1a2bc2ec50000", "4fefa17b7240000"].map(word).join("") + "79".repeat(32);
     expect(readRound(`0x${answer}`)).toEqual({
-      round: 7, windowEnd: 0x6734d1c8, publishedAt: 0x6734d1ca, regime: "high",
-      probabilityHigh: 50000000000000000n, volatility: 360000000000000000n, modelId: `0x${"79".repeat(32)}`,
+      round: 7,
+      windowEnd: 0x6734d1c8,
+      publishedAt: 0x6734d1ca,
+      regime: "high",
+      probabilityHigh: 50000000000000000n,
+      volatility: 360000000000000000n,
+      modelId: `0x${"79".repeat(32)}`,
     });
   });
 
@@ -50,7 +70,11 @@ describe("answers", () => {
     const [verifier, joint] = ["aa".repeat(20), "bb".repeat(20)];
     const answer = [verifier, joint, "a", "18", "1", "2", "3", "4"].map(word).join("");
     expect(readModel(`0x${answer}`)).toMatchObject({
-      verifier: `0x${verifier}`, jointVerifier: `0x${joint}`, jointWindows: 10, outputScale: 24, vkHash: `0x${word("2")}`,
+      verifier: `0x${verifier}`,
+      jointVerifier: `0x${joint}`,
+      jointWindows: 10,
+      outputScale: 24,
+      vkHash: `0x${word("2")}`,
       jointVkHash: `0x${word("3")}`,
     });
   });

@@ -10,10 +10,18 @@ const WINDOW_END = Date.parse("2026-11-21T15:37:00Z") / 1000;
 const MODEL = "79".repeat(32);
 const KEY = "96".repeat(32);
 const PROOF = {
-  proof: `0x${"14".repeat(64)}`, instances: ["0x00", "0x00", "0x00"], vk_hash: KEY, slot: 0, members: [] as string[],
+  proof: `0x${"14".repeat(64)}`,
+  instances: ["0x00", "0x00", "0x00"],
+  vk_hash: KEY,
+  slot: 0,
+  members: [] as string[],
 } as Proof;
 const PREDICTION = {
-  window_end: "2026-11-21T15:37:00Z", model_id: MODEL, regime: "low", p_high: 0.5, vol_annualised: 1,
+  window_end: "2026-11-21T15:37:00Z",
+  model_id: MODEL,
+  regime: "low",
+  p_high: 0.5,
+  vol_annualised: 1,
   onchain: { state: "confirmed" },
 } as Prediction;
 const CHAIN = { oracle: "0xorac1e", feed_id: `0x${"45".repeat(32)}` } as Chain;
@@ -51,12 +59,21 @@ const minutes = (count: number): number[] => Array.from({ length: count }, (_, i
 
 describe("checkOnChain", () => {
   it("holds where contracts and server say the same", async () => {
-    expect((await checked(chainWith({}, minutes(300)))).map(({ holds }) => holds)).toEqual([true, true, true, true, true]);
+    expect((await checked(chainWith({}, minutes(300)))).map(({ holds }) => holds)).toEqual([
+      true,
+      true,
+      true,
+      true,
+      true,
+    ]);
   });
 
   it("finds the round of an older window among those that are kept", async () => {
     const ends = minutes(400).map((end) => end + 200 * 60);
-    expect((await checked(chainWith({}, ends))).at(-1)).toMatchObject({ holds: true, words: expect.stringContaining("round 200:") });
+    expect((await checked(chainWith({}, ends))).at(-1)).toMatchObject({
+      holds: true,
+      words: expect.stringContaining("round 200:"),
+    });
   });
 
   it("leaves the round open where the oracle keeps it no longer", async () => {
@@ -76,7 +93,13 @@ describe("checkOnChain", () => {
 
   it("asks the joint verifier's key for a joint proof", async () => {
     const joint = { ...PROOF, members: ["one", "two"], vk_hash: "77".repeat(32) };
-    expect((await checked(chainWith({}, minutes(3)), joint)).map(({ holds }) => holds)).toEqual([true, true, true, true, true]);
+    expect((await checked(chainWith({}, minutes(3)), joint)).map(({ holds }) => holds)).toEqual([
+      true,
+      true,
+      true,
+      true,
+      true,
+    ]);
   });
 
   it("ends where the registry does not know the model", async () => {

@@ -8,17 +8,35 @@ const at = (minute: number): string => new Date(START + minute * 60_000).toISOSt
 const predicted = (minute: number, regime: "low" | "high", vol: number, status = "proved"): Prediction =>
   ({ window_end: at(minute), regime, vol_annualised: vol, status }) as Prediction;
 const judged = (minute: number, regime: "low" | "high", vol: number): JudgedWindow => ({
-  window_end: at(minute), id: null, p_high: 0.5, regime, vol_annualised: vol, realised_vol_annualised: vol + 0.1,
-  realised_regime: regime, right: true, missing: null,
+  window_end: at(minute),
+  id: null,
+  p_high: 0.5,
+  regime,
+  vol_annualised: vol,
+  realised_vol_annualised: vol + 0.1,
+  realised_regime: regime,
+  right: true,
+  missing: null,
 });
-const day = (recent: Prediction[], backtest: JudgedWindow[] = []) => slotsOf({
-  start: START, slotMs: 300_000, count: 24, recent, judged: { live: [], backtest },
-  candles: [[START, 1, 2, 0.5, 1.5, 10], [START + 300_000, 1.5, 3, 1, 2.5, 10]],
-});
+const day = (recent: Prediction[], backtest: JudgedWindow[] = []) =>
+  slotsOf({
+    start: START,
+    slotMs: 300_000,
+    count: 24,
+    recent,
+    judged: { live: [], backtest },
+    candles: [
+      [START, 1, 2, 0.5, 1.5, 10],
+      [START + 300_000, 1.5, 3, 1, 2.5, 10],
+    ],
+  });
 
 describe("slotsOf", () => {
   it("keeps the newest forecast of a slot", () => {
-    expect(day([predicted(4, "high", 0.5), predicted(1, "low", 0.2)])[0]?.forecast).toMatchObject({ regime: "high", volAnnualised: 0.5 });
+    expect(day([predicted(4, "high", 0.5), predicted(1, "low", 0.2)])[0]?.forecast).toMatchObject({
+      regime: "high",
+      volAnnualised: 0.5,
+    });
   });
 
   it("prefers a live forecast to a back-tested one, and marks which it is", () => {
@@ -34,7 +52,12 @@ describe("slotsOf", () => {
 
 describe("bandsOf", () => {
   it("joins neighbours of one regime, and leaves gaps where no forecast is", () => {
-    const slots = day([predicted(0, "low", 0.2), predicted(5, "low", 0.2), predicted(15, "low", 0.2), predicted(20, "high", 0.5)]);
+    const slots = day([
+      predicted(0, "low", 0.2),
+      predicted(5, "low", 0.2),
+      predicted(15, "low", 0.2),
+      predicted(20, "high", 0.5),
+    ]);
     expect(bandsOf(slots)).toEqual([
       { regime: "low", origin: "live", first: 0, last: 1 },
       { regime: "low", origin: "live", first: 3, last: 3 },

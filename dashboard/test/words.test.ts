@@ -24,7 +24,8 @@ describe("the notice", () => {
   it("says since when the server is silent, before anything else", () => {
     const silent = known({ latest: LATEST, silence: { since: "15:45:00", why: "no connection" }, nothingYet: "none" });
     expect(notice(silent, 500_000)).toEqual([
-      "bad", "The server does not answer since 15:45:00 UTC (no connection). The last known values are shown.",
+      "bad",
+      "The server does not answer since 15:45:00 UTC (no connection). The last known values are shown.",
     ]);
   });
 
@@ -38,37 +39,56 @@ describe("the notice", () => {
 describe("words for others", () => {
   it("say everything that is wrong with a venue", () => {
     const venue: Venue = {
-      venue: "kraken", symbol: "BTC/USDT", state: "resting", reason: "rate limit", rests_until: "2026-11-21T15:50:00Z",
-      clock_skew_seconds: -12.34, last_candle: "2026-11-21T15:26:00Z", gaps: [["2026-11-20T10:00:00Z", "2026-11-20T12:00:00Z"]],
-      missing_minutes: 120, revisions: 1,
+      venue: "kraken",
+      symbol: "BTC/USDT",
+      state: "resting",
+      reason: "rate limit",
+      rests_until: "2026-11-21T15:50:00Z",
+      clock_skew_seconds: -12.34,
+      last_candle: "2026-11-21T15:26:00Z",
+      gaps: [["2026-11-20T10:00:00Z", "2026-11-20T12:00:00Z"]],
+      missing_minutes: 120,
+      revisions: 1,
     };
     expect(venueWords(venue)).toBe(
       "last candle 15:26 · rate limit · asked again at 15:50:00 · its clock is 12.3 s behind · 2 h of the week missing " +
-      "(1 gap, the newest 2026-11-20 10:00 to 2026-11-20 12:00) · 1 candle changed afterwards",
+        "(1 gap, the newest 2026-11-20 10:00 to 2026-11-20 12:00) · 1 candle changed afterwards",
     );
   });
 
   it("mark a back-test, and say why it is shown", () => {
-    const record = { origin: "backtest", windows: 9842, pending: 0, left_out: 120, points_above_better_persistence: 8.14 } as TrackRecord;
+    const record = {
+      origin: "backtest",
+      windows: 9842,
+      pending: 0,
+      left_out: 120,
+      points_above_better_persistence: 8.14,
+    } as TrackRecord;
     expect(recordWords(record, { windows: 0 } as TrackRecord)).toEqual([
       "No live forecast of this time has met its outcome yet: that takes four hours. Back-test, on stored candles: 9,842 windows, " +
-      "120 left out for missing minutes. 8.1 points above the better persistence.", "warn",
+        "120 left out for missing minutes. 8.1 points above the better persistence.",
+      "warn",
     ]);
   });
 
   it("tell of empty bins nothing", () => {
     const bins = [
-      { from: 0, to: 0.1, windows: 0, stated: null, observed: null }, { from: 0.1, to: 0.2, windows: 3, stated: 0.15, observed: 0.1 },
+      { from: 0, to: 0.1, windows: 0, stated: null, observed: null },
+      { from: 0.1, to: 0.2, windows: 3, stated: 0.15, observed: 0.1 },
     ];
     expect(calibrationWords(bins)).toBe("Calibration: 15 % stated, 10 % came out high, 3 windows");
   });
 
   it("name the first check of the chain that fails", () => {
     const checks = [
-      { name: "The model", holds: true, words: "active" }, { name: "The proof", holds: false, words: "rejected" },
+      { name: "The model", holds: true, words: "active" },
+      { name: "The proof", holds: false, words: "rejected" },
       { name: "The round", holds: null, words: "not on chain" },
     ];
-    expect(chainVerdict(checks, "a wallet")).toEqual(["✗ It does not hold: the proof, rejected (asked through a wallet).", "bad"]);
+    expect(chainVerdict(checks, "a wallet")).toEqual([
+      "✗ It does not hold: the proof, rejected (asked through a wallet).",
+      "bad",
+    ]);
   });
 });
 

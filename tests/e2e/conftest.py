@@ -17,6 +17,9 @@ from typing import Any
 
 import httpx2
 import pytest
+from playwright.sync_api import Browser
+
+from tests.e2e.browser import NONE_FOUND, Open, chromium, opened
 
 VERIREGIME = Path(sys.executable).with_name("veriregime")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -124,3 +127,19 @@ def demo(
     """One demo for all who look at a running one, with a tick every six seconds. Keys were made by ``demo --once``."""
     with running_demo(tmp_path_factory.mktemp("demo"), "--speed", "10") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for a file of tests: while it is open, nothing else in this process can run an event loop."""
+    with chromium() as found:
+        if found is None:
+            pytest.skip(NONE_FOUND)
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Browser, demo: Demo) -> Iterator[Open]:
+    """Opens a page of the demo."""
+    with opened(browser, demo.url) as visiting:
+        yield visiting

@@ -5,7 +5,13 @@ import { apiPath } from "./client";
 import type { StreamEvents, StreamKind } from "./types";
 
 const KINDS: readonly StreamKind[] = [
-  "prediction", "proof", "failure", "attestation", "transaction", "round", "outcome",
+  "prediction",
+  "proof",
+  "failure",
+  "attestation",
+  "transaction",
+  "round",
+  "outcome",
 ];
 const TRY_AGAIN_MS = 5_000;
 

@@ -3,8 +3,22 @@
 
 import type { Chain, Prediction, Proof } from "../api/types";
 import {
-  callFeedState, callGetRound, callModel, callRegistry, callStateOf, callVerifyProof, readAddress, readBool,
-  readFeedState, readModel, readModelState, readRound, sameHex, UnexpectedAnswer, type RegisteredModel, type Round,
+  callFeedState,
+  callGetRound,
+  callModel,
+  callRegistry,
+  callStateOf,
+  callVerifyProof,
+  readAddress,
+  readBool,
+  readFeedState,
+  readModel,
+  readModelState,
+  readRound,
+  sameHex,
+  UnexpectedAnswer,
+  type RegisteredModel,
+  type Round,
 } from "./abi";
 import { agree, fromWad, statedBy } from "./outputs";
 import { CallReverted, type ChainReader } from "./rpc";
@@ -84,7 +98,12 @@ async function roundCheck({ prediction, chain, reader }: Subject): Promise<Check
   if (!sameHex(round.modelId, prediction.model_id)) {
     return { name, holds: false, words: `round ${round.round} is of another model, ${short(round.modelId)}` };
   }
-  const { holds, words } = compared(prediction, round.regime, fromWad(round.probabilityHigh), fromWad(round.volatility));
+  const { holds, words } = compared(
+    prediction,
+    round.regime,
+    fromWad(round.probabilityHigh),
+    fromWad(round.volatility),
+  );
   return { name, holds, words: `round ${round.round}: ${words}` };
 }
 

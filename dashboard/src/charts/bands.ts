@@ -1,7 +1,12 @@
 // The regimes behind a chart's series, drawn on its canvas. What was only back-tested is hatched.
 
 import type {
-  IChartApi, IPrimitivePaneView, ISeriesPrimitive, SeriesAttachedParameter, Time, UTCTimestamp,
+  IChartApi,
+  IPrimitivePaneView,
+  ISeriesPrimitive,
+  SeriesAttachedParameter,
+  Time,
+  UTCTimestamp,
 } from "lightweight-charts";
 import type { Band } from "./day";
 
@@ -79,7 +84,12 @@ export class RegimeBands implements ISeriesPrimitive<Time> {
   }
 
   #hatch(
-    context: CanvasRenderingContext2D, { regime }: Band, left: number, right: number, height: number, ratio: number,
+    context: CanvasRenderingContext2D,
+    { regime }: Band,
+    left: number,
+    right: number,
+    height: number,
+    ratio: number,
   ): void {
     const step = HATCH_PX * ratio;
     context.strokeStyle = this.#colours[regime];

@@ -1,8 +1,16 @@
 // The last day as a chart of two panes: candles above, forecast volatility against realised below.
 
 import {
-  CandlestickSeries, createChart, LineSeries, LineStyle, LineType, type IChartApi, type ISeriesApi, type LineData,
-  type UTCTimestamp, type WhitespaceData,
+  CandlestickSeries,
+  createChart,
+  LineSeries,
+  LineStyle,
+  LineType,
+  type IChartApi,
+  type ISeriesApi,
+  type LineData,
+  type UTCTimestamp,
+  type WhitespaceData,
 } from "lightweight-charts";
 import type { Origin } from "../api/types";
 import { clockMinute, percent, THRESHOLD } from "../page/format";
@@ -30,14 +38,22 @@ export class DayChart {
       handleScroll: false,
       handleScale: false,
       rightPriceScale: { borderVisible: false, entireTextOnly: true, minimumWidth: 68 },
-      timeScale: { borderVisible: false, timeVisible: true, tickMarkFormatter: (time: UTCTimestamp) => clockMinute(time * 1000) },
+      timeScale: {
+        borderVisible: false,
+        timeVisible: true,
+        tickMarkFormatter: (time: UTCTimestamp) => clockMinute(time * 1000),
+      },
       localization: { timeFormatter: (time: UTCTimestamp) => `${clockMinute(time * 1000)} UTC` },
     });
     this.#candles = this.#chart.addSeries(CandlestickSeries, { priceLineVisible: false });
     this.#realised = { backtest: this.#line(1), live: this.#line(2) };
     this.#forecast = { backtest: this.#line(1), live: this.#line(2) };
     this.#threshold = this.#forecast.live.createPriceLine({
-      price: THRESHOLD, lineStyle: LineStyle.Dashed, lineWidth: 1, axisLabelVisible: false, color: "gray",
+      price: THRESHOLD,
+      lineStyle: LineStyle.Dashed,
+      lineWidth: 1,
+      axisLabelVisible: false,
+      color: "gray",
     });
     this.#candles.attachPrimitive(this.#bands);
     this.#chart.panes()[0]?.setStretchFactor(2);
@@ -53,11 +69,13 @@ export class DayChart {
     this.#slots = slots;
     const decimals = decimalsOf(slots);
     this.#candles.applyOptions({ priceFormat: { type: "price", precision: decimals, minMove: 10 ** -decimals } });
-    this.#candles.setData(slots.map(({ at, candle }) => {
-      if (!candle) return { time: seconds(at) };
-      const [, open, high, low, close] = candle;
-      return { time: seconds(at), open, high, low, close };
-    }));
+    this.#candles.setData(
+      slots.map(({ at, candle }) => {
+        if (!candle) return { time: seconds(at) };
+        const [, open, high, low, close] = candle;
+        return { time: seconds(at), open, high, low, close };
+      }),
+    );
     for (const origin of ["backtest", "live"] as const) {
       this.#forecast[origin].setData(pointsOf(slots, "forecast", origin));
       this.#realised[origin].setData(pointsOf(slots, "realised", origin));
@@ -70,13 +88,26 @@ export class DayChart {
   paint(): void {
     const [ink, quiet, edge] = [colour("ink"), colour("quiet"), colour("edge")];
     this.#chart.applyOptions({
-      layout: { background: { color: "transparent" }, textColor: quiet, fontFamily: getComputedStyle(document.body).fontFamily,
-        panes: { separatorColor: edge, separatorHoverColor: edge } },
+      layout: {
+        background: { color: "transparent" },
+        textColor: quiet,
+        fontFamily: getComputedStyle(document.body).fontFamily,
+        panes: { separatorColor: edge, separatorHoverColor: edge },
+      },
       grid: { vertLines: { visible: false }, horzLines: { color: edge } },
-      crosshair: { vertLine: { color: quiet, labelBackgroundColor: quiet }, horzLine: { color: quiet, labelBackgroundColor: quiet } },
+      crosshair: {
+        vertLine: { color: quiet, labelBackgroundColor: quiet },
+        horzLine: { color: quiet, labelBackgroundColor: quiet },
+      },
     });
     const [up, down] = [colour("candle-up"), colour("candle-down")];
-    this.#candles.applyOptions({ upColor: up, wickUpColor: up, downColor: down, wickDownColor: down, borderVisible: false });
+    this.#candles.applyOptions({
+      upColor: up,
+      wickUpColor: up,
+      downColor: down,
+      wickDownColor: down,
+      borderVisible: false,
+    });
     this.#forecast.live.applyOptions({ color: ink });
     this.#forecast.backtest.applyOptions({ color: ink });
     this.#realised.live.applyOptions({ color: colour("realised") });
@@ -95,12 +126,21 @@ export class DayChart {
     return this.#chart.addSeries(
       LineSeries,
       {
-        lineWidth, lineType: LineType.WithSteps, priceLineVisible: false, lastValueVisible: false,
-        crosshairMarkerRadius: 3, priceFormat: { type: "custom", minMove: 0.0001, formatter: (vol: number) => percent(vol) },
+        lineWidth,
+        lineType: LineType.WithSteps,
+        priceLineVisible: false,
+        lastValueVisible: false,
+        crosshairMarkerRadius: 3,
+        priceFormat: { type: "custom", minMove: 0.0001, formatter: (vol: number) => percent(vol) },
         // The edge of the regimes stays in sight, and nothing is cut at zero.
         autoscaleInfoProvider: (own: () => { priceRange: { minValue: number; maxValue: number } | null } | null) => {
           const range = own()?.priceRange;
-          return { priceRange: { minValue: Math.min(0, range?.minValue ?? 0), maxValue: 1.1 * Math.max(THRESHOLD, range?.maxValue ?? 0) } };
+          return {
+            priceRange: {
+              minValue: Math.min(0, range?.minValue ?? 0),
+              maxValue: 1.1 * Math.max(THRESHOLD, range?.maxValue ?? 0),
+            },
+          };
         },
       },
       1,
@@ -111,7 +151,9 @@ export class DayChart {
 function pointsOf(slots: Slot[], what: "forecast" | "realised", origin: Origin): LinePoint[] {
   return slots.map((slot) => {
     const found = slot[what];
-    return found?.origin === origin ? { time: seconds(slot.at), value: found.volAnnualised } : { time: seconds(slot.at) };
+    return found?.origin === origin
+      ? { time: seconds(slot.at), value: found.volAnnualised }
+      : { time: seconds(slot.at) };
   });
 }
 

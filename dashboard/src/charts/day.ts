@@ -31,7 +31,10 @@ interface Day {
 /** Live forecasts stand before back-tested ones, and later windows of a slot before earlier ones. */
 export function slotsOf(day: Day): Slot[] {
   const slots: Slot[] = Array.from({ length: day.count }, (_, i) => ({
-    at: day.start + i * day.slotMs, candle: null, forecast: null, realised: null,
+    at: day.start + i * day.slotMs,
+    candle: null,
+    forecast: null,
+    realised: null,
   }));
   const slotAt = (ms: number): Slot | undefined => slots[Math.floor((ms - day.start) / day.slotMs)];
   for (const candle of day.candles) {
@@ -71,7 +74,11 @@ export function hoursOf(slots: Slot[]): Slot[] {
     const hour = Math.floor(slot.at / 3_600_000);
     const before = hours.get(hour);
     if (!slot.candle && !slot.forecast) continue;
-    hours.set(hour, { ...slot, forecast: slot.forecast ?? before?.forecast ?? null, realised: slot.realised ?? before?.realised ?? null });
+    hours.set(hour, {
+      ...slot,
+      forecast: slot.forecast ?? before?.forecast ?? null,
+      realised: slot.realised ?? before?.realised ?? null,
+    });
   }
   return [...hours.values()].reverse();
 }

@@ -10,7 +10,10 @@ export function showCurls(feed: string): void {
     ["With proof, signatures and calldata", `curl '${at}/feeds/${feed}/latest?include=proof,attestations,calldata'`],
     ["Every event as it happens", `curl -N '${at}/stream?feed=${feed}'`],
   ];
-  fill(byId("curls"), lines.map(([what, line]) => curlItem(what, line)));
+  fill(
+    byId("curls"),
+    lines.map(([what, line]) => curlItem(what, line)),
+  );
 }
 
 function curlItem(what: string, line: string): HTMLLIElement {

@@ -10,7 +10,11 @@ const [SMALLEST, LARGEST] = [2.5, 9];
 
 export function calibrationDiagram(bins: CalibrationBin[]): SVGElement {
   const [width, height] = [LEFT + SIZE + 10, TOP + SIZE + BOTTOM];
-  const diagram = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": calibrationWords(bins) });
+  const diagram = drawn("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    role: "img",
+    "aria-label": calibrationWords(bins),
+  });
   diagram.append(...frame(), ...points(bins));
   return diagram;
 }
@@ -18,8 +22,10 @@ export function calibrationDiagram(bins: CalibrationBin[]): SVGElement {
 export function calibrationWords(bins: CalibrationBin[]): string {
   const told = bins.filter(({ windows }) => windows > 0);
   if (!told.length) return "Calibration: no windows yet";
-  const words = told.map(({ stated, observed, windows }) =>
-    `${percent(stated ?? 0, 0)} stated, ${percent(observed ?? 0, 0)} came out high, ${plural(windows, "window")}`);
+  const words = told.map(
+    ({ stated, observed, windows }) =>
+      `${percent(stated ?? 0, 0)} stated, ${percent(observed ?? 0, 0)} came out high, ${plural(windows, "window")}`,
+  );
   return `Calibration: ${words.join("; ")}`;
 }
 
@@ -33,7 +39,11 @@ function frame(): SVGElement[] {
     drawn("text", { x: x(mark), y: y(0) + 15, "text-anchor": "middle" }, String(100 * mark)),
   ]);
   const diagonal = drawn("path", { class: "diagonal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` });
-  const caption = drawn("text", { x: x(0.5), y: y(0) + 31, "text-anchor": "middle" }, "stated %, against came out high %");
+  const caption = drawn(
+    "text",
+    { x: x(0.5), y: y(0) + 31, "text-anchor": "middle" },
+    "stated %, against came out high %",
+  );
   return [...levels, diagonal, caption];
 }
 
@@ -43,8 +53,15 @@ function points(bins: CalibrationBin[]): SVGElement[] {
   const told = bins.filter(({ stated, observed }) => stated !== null && observed !== null);
   const at = ({ stated, observed }: CalibrationBin): string => `${x(stated ?? 0)} ${y(observed ?? 0)}`;
   const line = told.length > 1 ? [drawn("path", { class: "calibrated", d: `M${told.map(at).join("L")}` })] : [];
-  return [...line, ...told.map((bin) => drawn("circle", {
-    class: "calibrated", cx: x(bin.stated ?? 0), cy: y(bin.observed ?? 0),
-    r: Math.max(SMALLEST, LARGEST * Math.sqrt(bin.windows / most)),
-  }))];
+  return [
+    ...line,
+    ...told.map((bin) =>
+      drawn("circle", {
+        class: "calibrated",
+        cx: x(bin.stated ?? 0),
+        cy: y(bin.observed ?? 0),
+        r: Math.max(SMALLEST, LARGEST * Math.sqrt(bin.windows / most)),
+      }),
+    ),
+  ];
 }

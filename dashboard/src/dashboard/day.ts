@@ -46,8 +46,12 @@ export class DaySection {
 }
 
 function valuesOf({ at, candle, forecast, realised }: Slot): string {
-  const prices = candle ? ["open", "high", "low", "close"].map((name, i) => `${name} ${price(candle[i + 1] ?? 0)}`) : [];
-  const said = forecast ? [`${forecast.regime}, forecast ${percent(forecast.volAnnualised)}${marked(forecast.origin)}`] : [];
+  const prices = candle
+    ? ["open", "high", "low", "close"].map((name, i) => `${name} ${price(candle[i + 1] ?? 0)}`)
+    : [];
+  const said = forecast
+    ? [`${forecast.regime}, forecast ${percent(forecast.volAnnualised)}${marked(forecast.origin)}`]
+    : [];
   const came = realised ? [`realised ${percent(realised.volAnnualised)}${marked(realised.origin)}`] : [];
   return [clockMinute(at), ...prices, ...said, ...came].join("  ");
 }
@@ -56,7 +60,8 @@ function hourRow({ at, candle, forecast, realised }: Slot): HTMLTableRowElement 
   const head = made("th", "", `${clockMinute(at).slice(0, 2)}:00`);
   head.scope = "row";
   return made(
-    "tr", "",
+    "tr",
+    "",
     head,
     cell(orNone(candle?.[4], price), "number"),
     cell(forecast?.regime ?? NONE, forecast ? `regime-word ${forecast.regime}` : ""),
@@ -73,7 +78,10 @@ export function summary(slots: Slot[]): string {
   const high = slots.filter(({ forecast }) => forecast?.regime === "high").length;
   const parts = ["The last day."];
   if (closes.length) parts.push(`Price ${ranged(closes, price)}.`);
-  if (vols.length) parts.push(`Forecast volatility ${ranged(vols, percent1)}; high regime in ${percent(high / vols.length, 0)} of it.`);
+  if (vols.length)
+    parts.push(
+      `Forecast volatility ${ranged(vols, percent1)}; high regime in ${percent(high / vols.length, 0)} of it.`,
+    );
   return `${parts.join(" ")} A table follows.`;
 }
 

@@ -1,6 +1,16 @@
 // The life of one window as the page knows it: read from the API, moved on by the stream's events, and shown as steps.
 
-import type { Answer, Attempt, Chain, Onchain, Prediction, Regime, Status, StreamEvents, StreamKind } from "../api/types";
+import type {
+  Answer,
+  Attempt,
+  Chain,
+  Onchain,
+  Prediction,
+  Regime,
+  Status,
+  StreamEvents,
+  StreamKind,
+} from "../api/types";
 import { NONE, seconds } from "../page/format";
 
 export interface Life {
@@ -56,8 +66,19 @@ export function lifeOf(prediction: Prediction): Life {
 /** A window of which nothing is known yet but that there is one. */
 function unknownLife(id: string, windowEnd: string): Life {
   return {
-    id, windowEnd, regime: null, pHigh: null, volAnnualised: null, status: "predicted", failure: null,
-    queue: null, witness: null, prove: null, verify: null, answers: {}, onchain: null,
+    id,
+    windowEnd,
+    regime: null,
+    pHigh: null,
+    volAnnualised: null,
+    status: "predicted",
+    failure: null,
+    queue: null,
+    witness: null,
+    prove: null,
+    verify: null,
+    answers: {},
+    onchain: null,
   };
 }
 
@@ -92,7 +113,10 @@ export function stepsOf(life: Life, chain: Chain | null, newest: boolean): Step[
 
 function provingSteps(life: Life): Step[] {
   const taken: [string, number | null][] = [
-    ["Queue", life.queue], ["Witness", life.witness], ["Prove", life.prove], ["Verify", life.verify],
+    ["Queue", life.queue],
+    ["Witness", life.witness],
+    ["Prove", life.prove],
+    ["Verify", life.verify],
   ];
   const stuck = taken.findIndex(([, took]) => took === null);
   return taken.map(([name, took], i) => {

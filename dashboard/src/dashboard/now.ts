@@ -1,6 +1,6 @@
 // The forecast that holds now, and the one line that says whether it can be relied on.
 
-import type { Chain } from "../api/types";
+import type { Chain, Feed, Prediction } from "../api/types";
 import { byId, type Kind, made, setState, setText, setTexts, fill } from "../page/dom";
 import { duration, kindOf, NONE, percent, stretch, THRESHOLD, utc, utcMinute } from "../page/format";
 import type { Known } from "./state";
@@ -8,7 +8,12 @@ import type { Known } from "./state";
 const STALE_AFTER_MS = 180_000;
 const MARKETS = { live: "Live market", simulated: "Simulated market", recorded: "Replayed market" };
 const ONCHAIN_TROUBLE: readonly string[] = [
-  "would-revert", "reverted", "fees-too-high", "balance-too-low", "chain-unavailable", "wrong-chain",
+  "would-revert",
+  "reverted",
+  "fees-too-high",
+  "balance-too-low",
+  "chain-unavailable",
+  "wrong-chain",
 ];
 
 let announced: string | null = null;
@@ -20,7 +25,7 @@ export function showForecast(known: Known): void {
   byId("now").dataset.regime = regime;
   setTexts({
     regime,
-    "regime-words": `volatility ${regime === "high" ? "above" : "below"} ${percent(THRESHOLD, 2)} a year expected over the next ${stretch(feed.horizon_minutes)}`,
+    "regime-words": regimeWords(latest, feed),
     vol: percent(vol),
     "p-high": percent(pHigh),
     "window-end": `${utcMinute(Date.parse(latest.window_end))} UTC`,
@@ -32,6 +37,11 @@ export function showForecast(known: Known): void {
   document.title = `${regime} ${percent(vol)} · VeriRegime`;
   if (announced && announced !== regime) setTexts({ announcement: `The regime changed to ${regime}.` });
   announced = regime;
+}
+
+function regimeWords({ regime }: Prediction, feed: Feed): string {
+  const side = regime === "high" ? "above" : "below";
+  return `volatility ${side} ${percent(THRESHOLD, 2)} a year expected over the next ${stretch(feed.horizon_minutes)}`;
 }
 
 export function showFeed(known: Known): void {
@@ -87,7 +97,9 @@ export function notice(known: Known, age: number | null): [Kind, string] {
     return ["warn", `Stale: this forecast is older than 3 minutes, and no newer one is proved.${dead}`];
   }
   const trouble = onchainTrouble(feed?.chain ?? null);
-  return trouble ? ["warn", `Up to date, and proved, but not on chain: ${trouble}`] : ["good", "Up to date, and proved."];
+  return trouble
+    ? ["warn", `Up to date, and proved, but not on chain: ${trouble}`]
+    : ["good", "Up to date, and proved."];
 }
 
 function onchainTrouble(chain: Chain | null): string {

@@ -7,7 +7,13 @@ import { hashButton, setHash } from "../page/hash";
 import type { Known } from "./state";
 
 const VENUE_KINDS: Record<VenueState, Kind> = {
-  unknown: "wait", loading: "wait", fresh: "good", late: "warn", resting: "bad", "off-time": "bad", "left-out": "bad",
+  unknown: "wait",
+  loading: "wait",
+  fresh: "good",
+  late: "warn",
+  resting: "bad",
+  "off-time": "bad",
+  "left-out": "bad",
 };
 const ANSWER_KINDS: Record<Answer, Kind> = { signed: "good", refused: "bad", unreachable: "warn", invalid: "bad" };
 const NOTABLE_SKEW_S = 2;
@@ -33,7 +39,11 @@ export function showAttesters(known: Known): void {
   const items = answers.map((answer) => attesterItem(answer.attester, answer.signer, answer.outcome, answer.reason));
   // Who gave no answer cannot be told from who answered without a signature: those are listed once.
   const waiting = silent.slice(unnamed).map((signer) => attesterItem("", signer, null, null));
-  const none = made("li", "", made("span", "quiet", chain ? "No signature yet" : "Forecasts are not published: no chain"));
+  const none = made(
+    "li",
+    "",
+    made("span", "quiet", chain ? "No signature yet" : "Forecasts are not published: no chain"),
+  );
   fill(byId("attesters"), items.length || waiting.length ? [...items, ...waiting] : [none]);
 }
 
@@ -61,7 +71,8 @@ function clockWords(skew: number | null): string {
 }
 
 function chainWords(chain: Chain): string {
-  return `${chain.chain_id}${chain.sender ? `, updates paid by ${shortened(chain.sender)}` : ", updates sent by others"}`;
+  const who = chain.sender ? `paid by ${shortened(chain.sender)}` : "sent by others";
+  return `${chain.chain_id}, updates ${who}`;
 }
 
 function roundWords({ window_end: end, onchain }: Prediction): string {
@@ -103,7 +114,12 @@ function gapWords({ gaps }: Venue): string {
   return ` (${plural(gaps.length, "gap")}, the newest ${from} to ${to})`;
 }
 
-function attesterItem(name: string, signer: string | null, outcome: Answer | null, reason: string | null): HTMLLIElement {
+function attesterItem(
+  name: string,
+  signer: string | null,
+  outcome: Answer | null,
+  reason: string | null,
+): HTMLLIElement {
   const state = made("span", "state");
   setState(state, outcome ?? "not heard", outcome ? ANSWER_KINDS[outcome] : "none");
   const who = signer ? hashButton("attester's address", signer) : made("span", "", "no signature");

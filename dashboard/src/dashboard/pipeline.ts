@@ -7,7 +7,7 @@ import { isProved, type Life, type Step, stepsOf } from "./life";
 import type { Known } from "./state";
 import { stepItem } from "./steps";
 
-const [ROWS, COLUMNS] = [12, 8];
+const [ROWS, COLUMNS] = [10, 8];
 const WINDOWS = 4;
 const STEPS = ["Queue", "Witness", "Prove", "Verify", "Attest", "Submit"];
 
@@ -27,8 +27,11 @@ export function showStream(connected: boolean): void {
 
 export function showPredictions(known: Known): void {
   const horizonMs = 60_000 * (known.feed?.horizon_minutes ?? 0);
-  const rows = known.newest().slice(0, ROWS).map((one) => predictionRow(one, horizonMs));
-  const missing = Array.from({ length: ROWS - rows.length }, emptyRow);
+  const rows = known
+    .newest()
+    .slice(0, ROWS)
+    .map((one) => predictionRow(one, horizonMs));
+  const missing = Array.from({ length: ROWS - rows.length }, (_, i) => emptyRow(i ? "" : "One more every minute."));
   fill(byId("predictions"), [...rows, ...missing]);
 }
 
@@ -43,7 +46,11 @@ function windowItem(life: Life, steps: Step[]): HTMLLIElement {
   const heading = made("p", "window-head", predictionLink(life.id, clockMinute(Date.parse(life.windowEnd))));
   if (life.regime) heading.append(made("span", `regime-word ${life.regime}`, life.regime));
   const status = made("span", "state");
-  setState(status, life.failure && life.status === "failed" ? `failed: ${life.failure}` : life.status, kindOf(life.status));
+  setState(
+    status,
+    life.failure && life.status === "failed" ? `failed: ${life.failure}` : life.status,
+    kindOf(life.status),
+  );
   status.title = life.failure ?? "";
   heading.append(status);
   return made("li", "", heading, made("ol", "steps", ...steps.map(stepItem)));
@@ -60,7 +67,8 @@ function predictionRow(prediction: Prediction, horizonMs: number): HTMLTableRowE
   setState(status, prediction.status, kindOf(prediction.status));
   status.title = prediction.failure ?? "";
   return made(
-    "tr", "",
+    "tr",
+    "",
     cell(predictionLink(prediction.id, utcMinute(Date.parse(prediction.window_end)))),
     cell(made("span", `regime-word ${regime}`, regime)),
     cell(percent(pHigh), "number"),
@@ -72,8 +80,10 @@ function predictionRow(prediction: Prediction, horizonMs: number): HTMLTableRowE
   );
 }
 
-function emptyRow(): HTMLTableRowElement {
-  return made("tr", "empty", ...Array.from({ length: COLUMNS }, () => cell("")));
+function emptyRow(words: string): HTMLTableRowElement {
+  const only = cell(words, "quiet");
+  only.colSpan = COLUMNS;
+  return made("tr", "empty", only);
 }
 
 function outcomeCell(outcome: Outcome | null, dueMs: number): HTMLTableCellElement {

@@ -9,10 +9,6 @@ import { calibrationDiagram } from "./calibration";
 import type { Known } from "./state";
 
 const DAY_MS = 86_400_000;
-const SPANS = { "24 h": 1, "7 days": 7, "30 days": 30, all: null } as const;
-const ORIGINS: Record<Origin, string> = { live: "Live", backtest: "Back-test" };
-
-type Span = keyof typeof SPANS;
 
 interface Score {
   key: keyof Scores;
@@ -36,19 +32,15 @@ export class RecordSection {
   readonly #known: Known;
   /** The visitor's choice; until then live, or the back-test while live has nothing. */
   #chosen: Origin | null = null;
-  #span: Span = "7 days";
   #asked = 0;
 
   constructor(known: Known) {
     this.#known = known;
-    choices("record-origin", Object.entries(ORIGINS), "live", (origin) => {
-      this.#chosen = origin as Origin;
+    byId("record-origin").addEventListener("change", () => {
+      this.#chosen = checked("origin") as Origin;
       void this.refresh();
     });
-    choices("record-span", Object.keys(SPANS).map((span) => [span, span]), this.#span, (span) => {
-      this.#span = span as Span;
-      void this.refresh();
-    });
+    byId("record-days").addEventListener("change", () => void this.refresh());
   }
 
   async refresh(): Promise<void> {
@@ -60,22 +52,26 @@ export class RecordSection {
       // An answer that another choice has overtaken is not shown.
       if (turn === this.#asked) this.#show(shown, live);
     } catch (error) {
-      if (turn === this.#asked) setState(byId("record-words"), `The track record cannot be read: ${words(error)}`, "warn");
+      if (turn === this.#asked)
+        setState(byId("record-words"), `The track record cannot be read: ${words(error)}`, "warn");
     }
   }
 
   #ask(origin: Origin): Promise<TrackRecord> {
-    const [days, now] = [SPANS[this.#span], this.#known.clock.now()];
-    const start = days === null || now === null ? null : new Date(now - days * DAY_MS).toISOString();
+    const [days, now] = [Number(checked("days")), this.#known.clock.now()];
+    const start = days && now !== null ? new Date(now - days * DAY_MS).toISOString() : null;
     return ask<TrackRecord>(apiPath(["feeds", this.#known.feed?.feed ?? "", "track-record"], { origin, start }));
   }
 
   #show(record: TrackRecord, live: TrackRecord): void {
-    check("record-origin", record.origin);
+    check("origin", record.origin);
     setTexts({ "record-model": record.model_name });
     const [text, kind] = recordWords(record, live);
     setState(byId("record-words"), text, kind);
-    fill(byId("scores"), SCORES.map((score) => scoreRow(score, record)));
+    fill(
+      byId("scores"),
+      SCORES.map((score) => scoreRow(score, record)),
+    );
     fill(byId("calibration"), [calibrationDiagram(record.calibration)]);
     fill(byId("days"), [...record.per_day].reverse().map(dayRow));
   }
@@ -83,16 +79,17 @@ export class RecordSection {
 
 export function recordWords(record: TrackRecord, live: TrackRecord): [string, "good" | "warn" | "none"] {
   const backtest = record.origin === "backtest";
-  const why = live.windows
-    ? ""
-    : "No live forecast of this time has met its outcome yet: that takes four hours. ";
+  const why = live.windows ? "" : "No live forecast of this time has met its outcome yet: that takes four hours. ";
   const mark = backtest ? `${why}Back-test, on stored candles: ` : why;
   if (backtest && !record.windows) return [`${why}There is no back-test of this time.`, "none"];
   const open = backtest ? [] : [`${count(live.pending)} still open`];
   const counts = [plural(record.windows, "window"), ...open];
   if (record.left_out) counts.push(`${count(record.left_out)} left out for missing minutes`);
   const points = record.points_above_better_persistence;
-  const better = points === null ? "" : ` ${Math.abs(points).toFixed(1)} points ${points < 0 ? "below" : "above"} the better persistence.`;
+  const better =
+    points === null
+      ? ""
+      : ` ${Math.abs(points).toFixed(1)} points ${points < 0 ? "below" : "above"} the better persistence.`;
   return [`${mark}${counts.join(", ")}.${better}`, backtest ? "warn" : "none"];
 }
 
@@ -110,22 +107,22 @@ function dayRow(day: DayScores): HTMLTableRowElement {
   const better = persistence.length ? Math.max(...persistence) : null;
   const share = (value: number): string => percent(value);
   const values = [
-    orNone(day.accuracy, share), better === null ? NONE : share(better), count(day.windows), orNone(day.high_share, share),
-    orNone(day.auc, three), orNone(day.brier, three),
+    orNone(day.accuracy, share),
+    better === null ? NONE : share(better),
+    count(day.windows),
+    orNone(day.high_share, share),
+    orNone(day.auc, three),
+    orNone(day.brier, three),
   ];
   return made("tr", "", head, ...values.map((value) => cell(value, "number")));
 }
 
-function choices(id: string, options: [string, string][], first: string, chosen: (value: string) => void): void {
-  for (const [value, text] of options) {
-    const input = made("input");
-    Object.assign(input, { type: "radio", name: id, value, checked: value === first });
-    input.addEventListener("change", () => chosen(value));
-    byId(id).append(made("label", "", input, made("span", "", text)));
+function checked(name: string): string {
+  return document.querySelector<HTMLInputElement>(`input[name="${name}"]:checked`)?.value ?? "";
+}
+
+function check(name: string, value: string): void {
+  for (const input of document.querySelectorAll<HTMLInputElement>(`input[name="${name}"]`)) {
+    input.checked = input.value === value;
   }
 }
-
-function check(id: string, value: string): void {
-  for (const input of byId(id).querySelectorAll("input")) input.checked = input.value === value;
-}
-

@@ -13,7 +13,7 @@ export const CANDLE = 5 * MINUTE;
 const UNSETTLED = 15 * MINUTE;
 const PIPELINE_ROWS = 4;
 const LIVES_KEPT = 30;
-const TABLE_ROWS = 12;
+const TABLE_ROWS = 10;
 
 export class Known {
   readonly clock = new MarketClock();

@@ -40,14 +40,20 @@ function isNewest(prediction: Prediction, feed: Feed | null): boolean {
 }
 
 function whyNoProof({ status, failure }: Prediction): string {
-  return status === "failed" ? `none: ${failure ?? "it was given up"}` : "being made; this page shows it when it is there";
+  return status === "failed"
+    ? `none: ${failure ?? "it was given up"}`
+    : "being made; this page shows it when it is there";
 }
 
 function showOutcome(outcome: Outcome | null, horizon: number, windowEnd: string): void {
   const element = byId("outcome");
   if (!outcome) {
     const due = utcMinute(Date.parse(windowEnd) + horizon * 60_000);
-    return setState(element, `What came of it is known ${stretch(horizon)} after the window's end, at ${due} UTC.`, "none");
+    return setState(
+      element,
+      `What came of it is known ${stretch(horizon)} after the window's end, at ${due} UTC.`,
+      "none",
+    );
   }
   const { right, realised_regime: regime, realised_vol_annualised: vol, missing } = outcome;
   if (right === null) return setState(element, `Outcome: cannot be told, ${missing ?? "minutes are missing"}.`, "warn");
@@ -56,8 +62,12 @@ function showOutcome(outcome: Outcome | null, horizon: number, windowEnd: string
 }
 
 function windowFacts(prediction: Prediction): Fact[] {
-  const venues = Object.entries(prediction.venues).map(([venue, market]) => `${venue} ${market}`).join(", ");
-  const left = Object.entries(prediction.left_out).map(([venue, why]) => `${venue}: ${why}`).join("; ");
+  const venues = Object.entries(prediction.venues)
+    .map(([venue, market]) => `${venue} ${market}`)
+    .join(", ");
+  const left = Object.entries(prediction.left_out)
+    .map(([venue, why]) => `${venue}: ${why}`)
+    .join("; ");
   const made = prediction.predicted_at ? `${utc(Date.parse(prediction.predicted_at))} UTC` : NONE;
   return [
     ["Prediction", hashButton("prediction id", prediction.id)],
@@ -71,7 +81,11 @@ function windowFacts(prediction: Prediction): Fact[] {
 }
 
 function proofFacts(proof: Proof, own: string): Fact[] {
-  const times = [["witness", proof.witness_seconds], ["prove", proof.prove_seconds], ["verify", proof.verify_seconds]] as const;
+  const times = [
+    ["witness", proof.witness_seconds],
+    ["prove", proof.prove_seconds],
+    ["verify", proof.verify_seconds],
+  ] as const;
   const all: Fact[] = [
     ["Seconds", times.map(([name, took]) => `${name} ${seconds(took)}`).join(", ")],
     ["Proved", `${utc(Date.parse(proof.proved_at))} UTC`],
@@ -81,7 +95,8 @@ function proofFacts(proof: Proof, own: string): Fact[] {
     ["Verifying key", hashButton("verifying key hash", proof.vk_hash)],
     ["SRS", hashButton("SRS hash", proof.srs_hash)],
   ];
-  if (proof.srs_development) all.push(["", made("span", "regime-word high", "development SRS: whoever made it can forge proofs")]);
+  if (proof.srs_development)
+    all.push(["", made("span", "regime-word high", "development SRS: whoever made it can forge proofs")]);
   const others = proof.members.filter((member) => member && member !== own);
   if (proof.members.length) all.push(["Joint proof", jointWords(proof, others as string[])]);
   return all;
@@ -139,13 +154,26 @@ function attemptRows(attempts: Attempt[]): HTMLTableRowElement[] {
     setState(outcome, [one.outcome, one.reason].filter(Boolean).join(": "), one.outcome === "proved" ? "good" : "bad");
     const times = [one.queue_seconds, one.witness_seconds, one.prove_seconds, one.verify_seconds];
     return made(
-      "tr", "", cell(String(one.attempt)), outcome,
-      ...times.map((took) => cell(orNone(took, (value) => `${value.toFixed(3)} s`), "number")),
-      cell(String(one.windows), "number"), cell(one.prover), cell(utc(Date.parse(one.at))),
+      "tr",
+      "",
+      cell(String(one.attempt)),
+      outcome,
+      ...times.map((took) =>
+        cell(
+          orNone(took, (value) => `${value.toFixed(3)} s`),
+          "number",
+        ),
+      ),
+      cell(String(one.windows), "number"),
+      cell(one.prover),
+      cell(utc(Date.parse(one.at))),
     );
   });
 }
 
 function facts(id: string, all: Fact[]): void {
-  fill(byId(id), all.flatMap(([name, value]) => [made("dt", "", name), made("dd", "", value)]));
+  fill(
+    byId(id),
+    all.flatMap(([name, value]) => [made("dt", "", name), made("dd", "", value)]),
+  );
 }

@@ -75,7 +75,8 @@ async function verifyOnChain(prediction: Prediction, feed: Feed | null): Promise
 /** One sentence for all that the chain said. */
 export function chainVerdict(checks: Check[], through: string): [string, Kind] {
   const failed = checks.find(({ holds }) => holds === false);
-  if (failed) return [`✗ It does not hold: ${failed.name.toLowerCase()}, ${failed.words} (asked through ${through}).`, "bad"];
+  if (failed)
+    return [`✗ It does not hold: ${failed.name.toLowerCase()}, ${failed.words} (asked through ${through}).`, "bad"];
   const open = checks.filter(({ holds }) => holds === null).map(({ words: why }) => `; ${why}`);
   return [`✓ The chain agrees: the verifier accepts the proof${open.join("")} (asked through ${through}).`, "good"];
 }

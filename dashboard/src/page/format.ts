@@ -28,7 +28,11 @@ export const clockSecond = (ms: number): string => utc(ms).slice(11);
 
 export function duration(ms: number): string {
   const total = Math.max(0, Math.floor(ms / 1000));
-  const [days, hours, minutes] = [Math.floor(total / 86_400), Math.floor(total / 3600) % 24, Math.floor(total / 60) % 60];
+  const [days, hours, minutes] = [
+    Math.floor(total / 86_400),
+    Math.floor(total / 3600) % 24,
+    Math.floor(total / 60) % 60,
+  ];
   if (days) return `${days} d ${hours} h`;
   if (hours) return `${hours} h ${minutes} min`;
   return minutes ? `${minutes} min ${total % 60} s` : `${total} s`;

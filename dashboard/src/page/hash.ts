@@ -3,6 +3,7 @@
 import { made, setText } from "./dom";
 import { NONE, shortened } from "./format";
 
+const LONGEST_TITLE = 200;
 const SAID_FOR_MS = 1_200;
 const SELECTED_FOR_MS = 10_000;
 
@@ -10,8 +11,8 @@ export function setHash(button: HTMLButtonElement, value: string | null | undefi
   const name = button.dataset.name ?? "value";
   button.disabled = !value;
   button.value = value ?? "";
-  button.title = value ?? "";
-  button.setAttribute("aria-label", value ? `Copy ${name} ${value}` : `No ${name}`);
+  button.title = value && value.length <= LONGEST_TITLE ? value : "";
+  button.setAttribute("aria-label", value ? `Copy ${name} ${shortened(value)}` : `No ${name}`);
   setText(button, value ? shortened(value) : NONE);
 }
 
@@ -23,7 +24,7 @@ export function hashButton(name: string, value: string | null | undefined): HTML
   return button;
 }
 
-/** Every `.hash` and `[data-copies]` button of the page copies from now on. */
+/** Every `.hash` button of the page copies its value from now on. */
 export function copyOnClick(): void {
   document.addEventListener("click", ({ target }) => {
     const button = target instanceof Element ? target.closest<HTMLButtonElement>("button.hash") : null;

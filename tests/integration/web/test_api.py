@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,6 +34,7 @@ def update(app: Application, confirmed: Prediction) -> Update:
 
 @pytest.fixture(scope="module")
 def client(app: Application, confirmed: Prediction) -> Iterator[TestClient]:
+    app.pipeline.tell()
     with TestClient(create_web(app)) as client:
         yield client
 
@@ -176,11 +178,28 @@ def test_candles__are_put_together_to_five_minutes(client: TestClient, app: Appl
 
 
 def test_bundle__downloaded_and_posted__holds(client: TestClient, confirmed: Prediction) -> None:
-    bundle = client.get(f"/v1/predictions/{confirmed.id}/bundle")
+    bundle = client.get(f"/v1/predictions/{confirmed.id}/bundle", headers={"Accept-Encoding": "gzip"})
     assert confirmed.id in bundle.headers["content-disposition"]
     verdict = client.post("/v1/verify", content=bundle.content).json()
     assert verdict["holds"], verdict["reason"]
     assert verdict["signers"] == [one["signer"] for one in bundle.json()["attested"]["signatures"]]
+
+
+@pytest.mark.parametrize(("accept_encoding", "packed"), [("br, gzip", True), ("gzip;q=0, *", False)])
+def test_bundle__is_packed_for_who_takes_that_and_is_the_same_content(
+    client: TestClient, confirmed: Prediction, accept_encoding: str, packed: bool
+) -> None:
+    path, asked = f"/v1/predictions/{confirmed.id}/bundle", {"Accept-Encoding": accept_encoding}
+    plain = client.get(path, headers={"Accept-Encoding": "identity"})
+    with client.stream("GET", path, headers=asked) as answer:
+        sent = b"".join(answer.iter_raw())
+    weak = "W/" if packed else ""
+    assert (answer.headers["vary"], answer.headers["etag"]) == ("Accept-Encoding", weak + plain.headers["etag"])
+    assert answer.headers.get("content-encoding") == ("gzip" if packed else None)
+    assert int(answer.headers["content-length"]) == len(sent)
+    assert (gzip.decompress(sent) if packed else sent) == plain.content
+    again = client.get(path, headers=asked | {"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["vary"]) == (304, b"", "Accept-Encoding")
 
 
 def test_verify__of_a_changed_bundle__names_what_fails(client: TestClient, bundle: Bundle) -> None:
@@ -253,15 +272,6 @@ def test_health_readiness_and_metrics(client: TestClient) -> None:
     assert 'veriregime_attestations_total{attester="own",outcome="signed"} 1.0' in metrics
     assert "veriregime_submitter_balance_ether" in metrics
     assert "veriregime_forecast_age_seconds" in metrics
-
-
-def test_page__comes_with_a_policy_that_allows_nothing_from_elsewhere(client: TestClient) -> None:
-    page = client.get("/")
-    assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    for asset in ("/static/dashboard.js", "/static/dashboard.css"):
-        assert asset in page.text
-        assert client.get(asset).status_code == 200
 
 
 def test_openapi__describes_every_route(client: TestClient) -> None:
