@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 
 import numpy as np
@@ -40,7 +38,6 @@ from app.types import (
     Status,
     TransactionState,
     iso,
-    parse_time,
 )
 from app.web.caching import etag_of
 from app.web.ready import Asked, Ready
@@ -354,36 +351,3 @@ def coarser(candles: Candles, step_ms: int) -> Candles:
         candles.close[last],
         np.add.reduceat(candles.volume, first),
     )
-
-
-def read_time(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_time(text)
-    except (ValueError, OverflowError):
-        raise BadInput(f"{name}: {text[:40]!r} is not a time: write it like 2025-09-15T12:00:00Z") from None
-
-
-def read_period(start: str | None, end: str | None) -> tuple[int | None, int | None]:
-    """Milliseconds of both. Raises `BadInput` for what is no time."""
-    return read_time("start", start), read_time("end", end)
-
-
-def cursor_of(time_or_seq: int, prediction_id: str = "") -> str:
-    """Where a page ended: a window end and an id in the order of windows, a number in the order of arrival."""
-    return base64.urlsafe_b64encode(f"{time_or_seq}:{prediction_id}".encode()).decode()
-
-
-def read_cursor(text: str | None, *, with_id: bool) -> tuple[int, str] | None:
-    """Raises `BadInput` for anything that is not the `next` of a page in the same order."""
-    if text is None:
-        return None
-    try:
-        number, prediction_id = base64.urlsafe_b64decode(text.encode()).decode().split(":")
-        place = int(number)
-    except (ValueError, binascii.Error):
-        place, prediction_id = -1, ""
-    if not 0 <= place < 2**63 or bool(prediction_id) != with_id:
-        raise BadInput("cursor: pass the `next` of the page before, unchanged, and the same order")
-    return place, prediction_id
