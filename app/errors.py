@@ -286,7 +286,7 @@ class PortInUse(Misconfigured):
 
 
 class PagesMissing(Misconfigured):
-    """The pages were not built: run `make setup` in a checkout, or install a released package. The API is at /v1/feeds."""
+    """The pages were not built: run `make setup` in a checkout, or install a released package. The API is there."""
 
 
 class StoreUnavailable(Misconfigured):

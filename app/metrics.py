@@ -56,7 +56,11 @@ class Metrics:
         self.jobs_waiting = Gauge("proof_jobs_waiting", "Proof jobs not finished", **make)
         self.stream_clients = Gauge("stream_clients", "Connections that follow the stream", **make)
         self.http = Histogram(
-            "http_request_seconds", "Until the answer to a request begins", ["method", "route", "status"], buckets=_SECONDS, **make
+            "http_request_seconds",
+            "Until the answer to a request begins",
+            ["method", "route", "status"],
+            buckets=_SECONDS,
+            **make,
         )
 
     def exposition(self) -> bytes:

@@ -12,6 +12,7 @@ from app import __version__
 from app.web import openapi, pages, problems
 from app.web.evidence_routes import evidence_routes
 from app.web.feed_routes import feed_routes
+from app.web.heads import HeadAsGet
 from app.web.measuring import Measured
 from app.web.operation_routes import operation_routes
 from app.web.prediction_routes import prediction_routes
@@ -54,6 +55,7 @@ def create_web(role: ApiRole) -> FastAPI:
     pages.install(app, role.settings)
     openapi.install(app)
     app.add_middleware(ReadyFirst, forecasts=forecasts)
+    app.add_middleware(HeadAsGet)
     if role.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

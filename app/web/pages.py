@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, FastAPI
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
 from app.errors import PagesMissing
 from app.settings import Settings
-from app.web.caching import FOREVER, REVALIDATE
+from app.web.caching import FOREVER, REVALIDATE, conditional
 
 PAGES = Path(__file__).parent / "pages"
 _STRICT = {
@@ -45,26 +45,29 @@ def install(app: FastAPI, settings: Settings) -> None:
     viewer_policy = _policy(style="'self' 'unsafe-inline'")
 
     @router.get("/")
-    def dashboard() -> FileResponse:
-        return _page("index.html", policy)
+    def dashboard(request: Request) -> Response:
+        return _page(request, "index.html", policy)
 
     @router.get("/predictions/{prediction_id}")
-    def prediction(prediction_id: str) -> FileResponse:
-        return _page("prediction.html", policy)
+    def prediction(request: Request, prediction_id: str) -> Response:
+        return _page(request, "prediction.html", policy)
 
     @router.get("/docs")
-    def docs() -> FileResponse:
-        return _page("docs.html", viewer_policy)
+    def docs(request: Request) -> Response:
+        return _page(request, "docs.html", viewer_policy)
 
     app.include_router(router)
     app.mount("/assets", _Forever(directory=PAGES / "assets", check_dir=False), name="assets")
 
 
-def _page(name: str, policy: str) -> FileResponse:
-    path = PAGES / name
-    if not path.is_file():
-        raise PagesMissing
-    return FileResponse(path, headers={"Content-Security-Policy": policy, "Cache-Control": REVALIDATE})
+def _page(request: Request, name: str, policy: str) -> Response:
+    try:
+        body = (PAGES / name).read_bytes()
+    except OSError:
+        raise PagesMissing from None
+    answer = conditional(request, body, REVALIDATE, "text/html; charset=utf-8")
+    answer.headers["Content-Security-Policy"] = policy
+    return answer
 
 
 def _policy(connect: str = "'self'", style: str = "'self'") -> str:

@@ -86,7 +86,7 @@ describe("words for others", () => {
       { name: "The round", holds: null, words: "not on chain" },
     ];
     expect(chainVerdict(checks, "a wallet")).toEqual([
-      "✗ It does not hold: the proof, rejected (asked through a wallet).",
+      "✗ It does not hold. This fails: “The proof”: rejected (asked through a wallet).",
       "bad",
     ]);
   });

@@ -48,7 +48,11 @@ function showVerdict(verdict: HTMLElement, { holds, failed, reason, checks, sign
   for (const name of checks) list.append(checkItem({ name: MEANINGS[name] ?? name, holds: true, words: name }));
   if (failed) list.append(checkItem({ name: MEANINGS[failed] ?? failed, holds: false, words: reason ?? failed }));
   const found = `${checks.length} checks passed, candles of ${venues.join(", ")}, ${signers.length} signatures`;
-  setState(verdict, holds ? `✓ It holds: ${found}.` : `✗ It does not hold: ${failed}.`, holds ? "good" : "bad");
+  setState(
+    verdict,
+    holds ? `✓ It holds: ${found}.` : `✗ It does not hold. This fails: ${failed}, ${reason ?? "no reason given"}`,
+    holds ? "good" : "bad",
+  );
 }
 
 async function verifyOnChain(prediction: Prediction, feed: Feed | null): Promise<void> {
@@ -75,8 +79,9 @@ async function verifyOnChain(prediction: Prediction, feed: Feed | null): Promise
 /** One sentence for all that the chain said. */
 export function chainVerdict(checks: Check[], through: string): [string, Kind] {
   const failed = checks.find(({ holds }) => holds === false);
-  if (failed)
-    return [`✗ It does not hold: ${failed.name.toLowerCase()}, ${failed.words} (asked through ${through}).`, "bad"];
+  if (failed) {
+    return [`✗ It does not hold. This fails: “${failed.name}”: ${failed.words} (asked through ${through}).`, "bad"];
+  }
   const open = checks.filter(({ holds }) => holds === null).map(({ words: why }) => `; ${why}`);
   return [`✓ The chain agrees: the verifier accepts the proof${open.join("")} (asked through ${through}).`, "good"];
 }
