@@ -1,7 +1,7 @@
 # Three stages: the pages, then pip and a compiler if a wheel needs one, then only what runs. No torch in any.
 FROM node:22-slim AS pages
 WORKDIR /src/dashboard
-COPY dashboard/package.json dashboard/package-lock.json ./
+COPY dashboard/package.json dashboard/package-lock.json dashboard/.npmrc ./
 RUN npm ci --no-audit --no-fund
 COPY dashboard ./
 RUN npm run build

@@ -16,16 +16,12 @@ from typing import Any
 
 from app.bench.dialogue import helper
 from app.bench.load import Load
-from app.bench.served import Server, bare, product
-from app.clock import Clock, wall_ms
-from app.settings import Settings
+from app.bench.served import Server, bare
 
 Say = Callable[[str], None]
 Round = dict[str, Any]
 PATHS = {"without_proof": "/v1/feeds/{}/latest", "with_proof": "/v1/feeds/{}/latest?include=proof"}
 _START_LIMIT_S = 60
-_YOUNG_MS = 20_000
-_NEARLY_STILL = 0.01
 _CPU_TICK_S = 0.01
 """What the system counts processor time in."""
 
@@ -42,23 +38,15 @@ class LoadEffort:
     paced_connections: int = 64
 
 
-def clock_after(window_end_ms: int) -> Clock:
-    """A clock on which the forecast stays as young as it is in service, however long it is asked for."""
-    return Clock(market_start_ms=window_end_ms + _YOUNG_MS, wall_start_ms=wall_ms(), speed=_NEARLY_STILL)
-
-
-def bench_latest(
-    settings: Settings, feed: str, window_end_ms: int, folder: Path, effort: LoadEffort, say: Say
-) -> dict[str, Any]:
-    """The figures of each kind of answer, and `latest_vs_bare`. The database has a proved forecast of ``feed``."""
-    with product(settings, clock_after(window_end_ms), folder) as real:
-        bodies = {kind: _body(real.url + path.format(feed)) for kind, path in PATHS.items()}
-        with bare(bodies, folder) as plain:
-            found = {
-                kind: {"bytes": len(bodies[kind])}
-                | _beside_bare(Target(real, path.format(feed)), Target(plain, f"/{kind}"), effort, say)
-                for kind, path in PATHS.items()
-            }
+def bench_latest(real: Server, feed: str, folder: Path, effort: LoadEffort, say: Say) -> dict[str, Any]:
+    """The figures of each kind of answer, and `latest_vs_bare`. ``real`` has a proved forecast of ``feed``."""
+    bodies = {kind: _body(real.url + path.format(feed)) for kind, path in PATHS.items()}
+    with bare(bodies, folder) as plain:
+        found = {
+            kind: {"bytes": len(bodies[kind])}
+            | _beside_bare(Target(real, path.format(feed)), Target(plain, f"/{kind}"), effort, say)
+            for kind, path in PATHS.items()
+        }
     return compared(found) | {
         "latest": found | {"effort": asdict(effort), "load_average": round(os.getloadavg()[0], 1)}
     }

@@ -20,7 +20,7 @@ import psutil
 from fastapi import FastAPI, Response
 
 from app.bench.load import allow_files
-from app.clock import Clock
+from app.clock import Clock, wall_ms
 from app.processes import running
 from app.settings import Settings
 from app.web.application import create_web
@@ -30,6 +30,8 @@ from app.wiring import api
 _ANNOUNCES = "serving "
 _STDIN = 0
 _MOST_CONNECTIONS = 4_096
+_YOUNG_MS = 20_000
+_NEARLY_STILL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,11 @@ class Server:
 
 
 @contextmanager
-def product(settings: Settings, clock: Clock, folder: Path) -> Iterator[Server]:
-    """The HTTP side alone on the database of the settings, without a chain. ``folder`` is where it is run."""
+def product(settings: Settings, window_end_ms: int, folder: Path) -> Iterator[Server]:
+    """The HTTP side alone on the database of the settings, without a chain. ``folder`` is where it is run.
+
+    Its clock nearly stands: the forecast of ``window_end_ms`` stays as young as it is in service.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("VERIREGIME_")} | {
         "VERIREGIME_VAR_DIR": str(settings.var_dir),
         "VERIREGIME_MODELS_DIR": str(settings.models_dir),
@@ -54,7 +59,7 @@ def product(settings: Settings, clock: Clock, folder: Path) -> Iterator[Server]:
         "VERIREGIME_TRUSTED_SRS": ",".join(settings.trusted_srs),
         "VERIREGIME_USE_SRS": ",".join(settings.use_srs),
     }
-    times = [str(value) for value in (clock.market_start_ms, clock.wall_start_ms, clock.speed)]
+    times = [str(value) for value in (window_end_ms + _YOUNG_MS, wall_ms(), _NEARLY_STILL)]
     with running(_command("product", *times), announces=_ANNOUNCES, env=env, cwd=folder) as word:
         yield _server(word)
 

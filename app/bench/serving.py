@@ -29,6 +29,7 @@ from pydantic import SecretStr
 
 from app.bench.api import LoadEffort, bench_busy, bench_latest
 from app.bench.figures import p95
+from app.bench.served import product
 from app.bench.streaming import StreamEffort, bench_streams
 from app.demo import MarketOptions, demo_application
 from app.errors import BadInput, NoForecastYet
@@ -44,6 +45,7 @@ Say = Callable[[str], None]
 PARTS = ("ticks", "latest", "streams")
 _ASK_EVERY_S = 0.01
 _START_LIMIT_S = 120.0
+_SETTLE_LIMIT_S = 15.0
 _STEPS = ("queue", "witness", "prove", "verify")
 
 
@@ -85,14 +87,15 @@ def measure_at_rest(
 ) -> dict[str, Any]:
     """What is measured without the demo. ``busy`` goes beside the figures of ``latest``."""
     found: dict[str, Any] = {}
-    forecast = subject.forecast
-    if "latest" in parts:
-        found = bench_latest(subject.settings, forecast.feed, forecast.window_end_ms, folder, effort.load, say)
-        found["latest"] |= {"while_ticking": busy}
-    if "streams" in parts:
-        found["streams"] = bench_streams(
-            subject.settings, forecast.id, forecast.window_end_ms, folder, effort.streams, say
-        )
+    settings, forecast = subject.settings, subject.forecast
+    if not {"latest", "streams"} & set(parts):
+        return found
+    with product(settings, forecast.window_end_ms, folder) as server:
+        if "latest" in parts:
+            found = bench_latest(server, forecast.feed, folder, effort.load, say)
+            found["latest"] |= {"while_ticking": busy}
+        if "streams" in parts:
+            found["streams"] = bench_streams(server, settings, forecast.id, effort.streams, say)
     return found
 
 
@@ -106,12 +109,13 @@ def _in_the_demo(
         with _served(app) as url:
             say("waiting for the first forecast")
             latest = f"{url}/v1/feeds/{feed}/latest"
-            _wait_for(latest, PROVED_STATES)
+            if not _stands(latest, PROVED_STATES, _START_LIMIT_S):
+                raise NoForecastYet(f"the demo has no proved forecast after {_START_LIMIT_S:g} s")
             if "ticks" in parts:
                 found |= _ticks(app, latest, effort, say)
             if "latest" in parts:
                 found["busy"] = bench_busy(url, feed, effort.load, say)
-            _wait_for(latest, (Status.CONFIRMED,))  # as it stands in service for most of its minute
+            _stands(latest, (Status.CONFIRMED,), _SETTLE_LIMIT_S)  # as in service for most of its minute
         return found, copied(app, feed, folder)
 
 
@@ -180,13 +184,14 @@ def _watch(app: Application, url: str, ticks: int, say: Say) -> tuple[list[float
     return waits, missed, ids
 
 
-def _wait_for(url: str, status: Collection[str]) -> None:
-    """Until the newest forecast stands like that. Raises `NoForecastYet` when it takes too long."""
-    limit = time.monotonic() + _START_LIMIT_S
+def _stands(url: str, status: Collection[str], limit_s: float) -> bool:
+    """Waits until the newest forecast has that status; False when it takes too long."""
+    limit = time.monotonic() + limit_s
     while (answer := _ask(url)) is None or answer["status"] not in status:
         if time.monotonic() > limit:
-            raise NoForecastYet(f"no forecast of the demo was {' or '.join(status)} within {_START_LIMIT_S:g} s")
+            return False
         time.sleep(_ASK_EVERY_S)
+    return True
 
 
 def _ask(url: str) -> dict[str, Any] | None:

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
-from app.bench.api import clock_after
 from app.bench.dialogue import helper
 from app.bench.figures import MIB
 from app.bench.followers import Crowd
-from app.bench.served import Server, product
+from app.bench.served import Server
 from app.settings import Settings
 from app.store.database import Database
 from app.types import EventKind, PredictionId
@@ -39,14 +37,10 @@ class StreamEffort:
 
 
 def bench_streams(
-    settings: Settings, about: PredictionId, window_end_ms: int, folder: Path, effort: StreamEffort, say: Say
+    server: Server, settings: Settings, about: PredictionId, effort: StreamEffort, say: Say
 ) -> dict[str, Any]:
-    """What the clients saw and what that took. Events ``about`` a proved prediction of the settings' database."""
-    with (
-        product(settings, clock_after(window_end_ms), folder) as server,
-        closing(open_database(settings)) as database,
-        helper("app.bench.followers") as clients,
-    ):
+    """What the clients saw and what that took. Events ``about`` a proved prediction of the server's database."""
+    with closing(open_database(settings)) as database, helper("app.bench.followers") as clients:
         memory = {"before": _mib(server)}
         say(f"{effort.clients} clients connect")
         crowd = Crowd(server.host, server.port, effort.clients, effort.resuming, effort.events)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from threading import Thread
 from typing import Self
 from urllib.parse import urlsplit
@@ -18,9 +17,11 @@ class Door:
         self._thread = Thread(target=self._loop.run_forever, name="door")
         self._server: asyncio.Server | None = None
         self._passing: set[asyncio.Task[None]] = set()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self._port = 0  # a free one, which it keeps
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -42,6 +43,7 @@ class Door:
 
     async def _open(self) -> None:
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         if self._server is not None:

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.browser import DESKTOP, PHONE, Open, Visit, opened
+from tests.e2e.browser import DESKTOP, PATIENCE_MS, PHONE, Open, Visit, opened
 from tests.e2e.door import Door
 
 TICKS = 2
@@ -21,7 +21,7 @@ MOST_SHIFT = 0.01
 FEED = "/v1/feeds/btc-usdt-4h"
 ATTACK = "<img src=x onerror=\"document.body.dataset.attacked='yes'\">"
 KINDS = ("good", "warn", "bad", "wait", "none")
-CLOCK = "%Y-%m-%d %H:%M UTC"
+MINUTE = timedelta(minutes=1)
 
 
 def live_window(visit: Visit) -> str:
@@ -76,7 +76,9 @@ def test_dashboard__marks_what_is_not_real(watched: Any) -> None:
 
 def test_dashboard__says_in_words_what_it_draws(watched: Any) -> None:
     page = watched[DESKTOP][0].page
-    chart = page.get_by_role("img", name=re.compile(r"^The last day\. Price \d+ to \d+, last \d+\. Forecast volatility "))
+    chart = page.get_by_role(
+        "img", name=re.compile(r"^The last day\. Price \d+ to \d+, last \d+\. Forecast volatility ")
+    )
     expect(chart).to_be_visible()
     page.get_by_text("The same as a table, hour by hour").click()
     expect(page.get_by_role("region", name="The last day, hour by hour").get_by_role("row")).to_have_count(25)
@@ -131,6 +133,14 @@ def too_faint(visit: Visit) -> list[Any]:
     return found
 
 
+def test_feed_choice__shows_the_other_feed(visit: Open) -> None:
+    seen = visit()
+    expect(seen.page.locator("#feed-name")).to_contain_text("BTC/USDT")
+    seen.page.get_by_label("Feed").select_option("eth-usdt-4h")
+    expect(seen.page).to_have_url(re.compile(r"\?feed=eth-usdt-4h$"))
+    expect(seen.page.locator("#feed-name")).to_contain_text("ETH/USDT")
+
+
 def test_theme__is_switched_and_kept(visit: Open) -> None:
     seen = visit(color_scheme="light")
     ground = "() => getComputedStyle(document.body).backgroundColor"
@@ -152,14 +162,14 @@ def test_keyboard__reaches_every_control_and_shows_where_it_is(visit: Open) -> N
 
 def tabbed_through(visit: Visit) -> list[str]:
     """Controls that Tab does not reach, or on which the focus cannot be seen."""
-    visit.page.evaluate("() => { globalThis.EventSource = class {}; globalThis.fetch = () => new Promise(() => {}) }")
+    visit.page.context.set_offline(True)  # nothing comes and goes any more
     controls = visit.run("controls.js")
     shown = set()
     for _ in range(len(controls) + 5):
         visit.page.keyboard.press("Tab")
         where = visit.run("focused.js")
         if where["control"] is not None and where["outline"] >= 2 and where["inView"]:
-            shown.add(int(where["control"]))
+            shown.add(where["control"])
     return [name for i, name in enumerate(controls) if i not in shown]
 
 
@@ -230,22 +240,24 @@ def test_offline__is_said_and_no_row_is_missing_afterwards(visit: Open, demo: An
     expect(notice).to_contain_text("The server does not answer since")
     expect(notice).to_contain_text("The last known values are shown.")
     expect(seen.page.locator("#stream-state")).to_have_text("asking every few seconds")
-    missed = at(before) + timedelta(minutes=2)
-    wait(30, lambda: newest(demo) >= missed)
+    missed = minute_of(before) + MINUTE
+    wait(PATIENCE_MS / 1000, lambda: newest(demo) > missed)
     seen.page.context.set_offline(False)
     expect(notice).to_have_text("Up to date, and proved.")
     expect(seen.page.locator("#stream-state")).to_have_text("live")
-    now = at(live_window(seen))
-    assert now >= missed
-    expect(seen.page.locator("#predictions").get_by_test_id("prediction-link").first).to_have_text(now.strftime(CLOCK)[:-4])
-    rows = seen.page.locator("#predictions").get_by_test_id("prediction-link").all_inner_texts()
-    windows = [at(f"{row} UTC") for row in rows]
-    assert windows == [windows[0] - timedelta(minutes=i) for i in range(len(rows))]
-    assert at(before) in windows
+    assert minute_of(live_window(seen)) > missed
+    wait(PATIENCE_MS / 1000, lambda: minute_of(before) in (rows := windows_listed(seen)) and missed in rows)
+    rows = windows_listed(seen)
+    assert rows == [rows[0] - i * MINUTE for i in range(len(rows))]
 
 
-def at(text: str) -> datetime:
-    return datetime.strptime(text, CLOCK)  # noqa: DTZ007
+def windows_listed(visit: Visit) -> list[datetime]:
+    links = visit.page.get_by_test_id("predictions").get_by_test_id("prediction-link")
+    return [minute_of(text) for text in links.all_inner_texts()]
+
+
+def minute_of(text: str) -> datetime:
+    return datetime.strptime(text.removesuffix(" UTC"), "%Y-%m-%d %H:%M")
 
 
 def newest(demo: Any) -> datetime:

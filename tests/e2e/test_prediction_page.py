@@ -61,7 +61,7 @@ def test_prediction__opened_from_the_list__is_downloaded_and_holds_by_the_comman
     assert downloading.value.suggested_filename == f"veriregime-{confirmed}.json"
     bundle = tmp_path / "bundle.json"
     downloading.value.save_as(bundle)
-    assert json.loads(bundle.read_text())["prediction"]["id"] == confirmed
+    assert json.loads(bundle.read_text())["id"] == confirmed
     done = veriregime("verify", str(bundle))
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -88,20 +88,20 @@ def flipped(hexadecimal: str, place: int = 40) -> str:
     ("tampered", "change", "kinds", "words"),
     [
         (
-            "**/proof",
+            "**/v1/predictions/*/proof",
             lambda proof: proof | {"proof": flipped(proof["proof"])},
             {"server": "good", "chain": "bad"},
             "✗ fails The chain's verifier accepts the proof",
         ),
         (
-            "**/predictions/*",
+            "**/v1/predictions/*",
             lambda shown: shown | {"p_high": 1 - shown["p_high"]},
             {"server": "good", "chain": "bad"},
             "✗ fails The oracle's round says the same",
         ),
         (
-            "**/bundle",
-            lambda bundle: bundle | {"prediction": bundle["prediction"] | {"p_high": 0.123}},
+            "**/v1/predictions/*/bundle",
+            lambda bundle: bundle | {"p_high": 0.123},
             {"server": "bad", "chain": "good"},
             "✗ fails The forecast follows from the outputs",
         ),
@@ -111,7 +111,7 @@ def flipped(hexadecimal: str, place: int = 40) -> str:
 def test_verify__of_a_tampered_answer__turns_red(
     prediction: Callable[..., Visit], tampered: str, change: Any, kinds: dict[str, str], words: str
 ) -> None:
-    seen = prediction(answers={f"{tampered.replace('**', '**/v1/**', 1)}": change})
+    seen = prediction(answers={tampered: change})
     assert verdicts(seen) == kinds
     assert words in " ".join(" ".join(seen.page.locator(".checks li").all_inner_texts()).split())
 

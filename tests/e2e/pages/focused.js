@@ -9,5 +9,5 @@
   const outline = visible ? outlined(element) : outlined(element.nextElementSibling);
   const box = element.getBoundingClientRect();
   const inView = box.bottom > 0 && box.top < innerHeight && box.width > 1;
-  return { control: element.dataset.control ?? null, outline, inView };
+  return { control: element.control ?? null, outline, inView };
 }

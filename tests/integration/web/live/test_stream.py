@@ -231,8 +231,22 @@ def test_stream__nothing_happens__has_a_comment_now_and_then(
 REASON = "x" * 100_000
 
 
+@pytest.fixture
+def slow() -> Iterator[socket.socket]:
+    """A connection that takes little before it is read."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.settimeout(10)
+        yield connection
+
+
 def test_client__that_reads_too_slowly__is_cut_off_alone_and_resumes_without_a_gap(
-    sqlite_database: Database, make_role: MakeRole, served: Serve, add: Add, monkeypatch: pytest.MonkeyPatch
+    sqlite_database: Database,
+    make_role: MakeRole,
+    served: Serve,
+    slow: socket.socket,
+    add: Add,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Long reasons of failures fill the connection; no more than a few of them wait for it."""
     monkeypatch.setattr(stream, "MOST_WAITING", 40)
@@ -240,11 +254,8 @@ def test_client__that_reads_too_slowly__is_cut_off_alone_and_resumes_without_a_g
     windows, at_once = 120, 15
     for minute in range(windows):
         add(sqlite_database, minute)
-    slow = socket.socket()
-    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    slow.settimeout(10)
-    slow.connect(("127.0.0.1", api.port))
     fast = api.stream(f"?last_event_id={windows}")
+    slow.connect(("127.0.0.1", api.port))
     slow.sendall(f"GET /v1/stream?last_event_id={windows} HTTP/1.0\r\n\r\n".encode())
     streams = api.web.state.streams
     wait_until(lambda: len(streams) == 2)
@@ -267,7 +278,6 @@ def socket_answer(raw: socket.socket) -> Piece:
     found = b""
     while piece := raw.recv(1 << 20):
         found += piece
-    raw.close()
     return Piece(found.partition(b"\r\n\r\n")[2])
 
 
