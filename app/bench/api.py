@@ -114,13 +114,16 @@ def told(rounds: list[Round]) -> dict[str, float]:
 
 
 def bench_busy(url: str, feed: str, effort: LoadEffort, say: Say) -> dict[str, Any]:
-    """The same of this very process, which serves at ``url`` while it ticks and proves."""
+    """The same of this very process, which serves at ``url`` while it ticks and proves.
+
+    Its rounds are the longer ones, so that each has a tick in it.
+    """
     host, _, port = url.removeprefix("http://").rpartition(":")
     target = Target(Server(url, host, int(port), os.getpid()), PATHS["without_proof"].format(feed))
     rounds = []
     for number in range(effort.paced_rounds):
         say(f"the service at work, round {number + 1} of {effort.paced_rounds}")
-        rounds.append(target.asked(effort.connections, effort.round_s))
+        rounds.append(target.asked(effort.connections, effort.paced_s))
     return told(rounds) | {"at_half_load": at_half_load(target, rounds, effort, say)}
 
 

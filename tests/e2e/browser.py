@@ -20,6 +20,7 @@ from playwright.sync_api import (
     Request,
     Response,
     Route,
+    ViewportSize,
     expect,
     sync_playwright,
 )
@@ -62,9 +63,9 @@ class Visit:
         self.page.on("requestfailed", self._failed)
         self.page.on("response", self._answered)
 
-    def run(self, script: str) -> Any:
+    def run(self, script: str, argument: Any = None) -> Any:
         """What a script of ``tests/e2e/pages`` finds in the page."""
-        return self.page.evaluate((SCRIPTS / script).read_text())
+        return self.page.evaluate((SCRIPTS / script).read_text(), argument)
 
     def reported(self, what: str) -> list[Any]:
         """``shifts`` or ``violations``, as the browser reported them."""
@@ -85,6 +86,7 @@ class Visit:
             self.failures.append(f"{response.url}: HTTP {response.status}")
 
 
+Size = tuple[int, int]
 Change = Callable[[Any], Any]
 Open = Callable[..., Visit]
 

@@ -95,7 +95,7 @@ def test_dashboard__has_landmarks_headings_and_names(watched: Any) -> None:
 
 
 def unnamed(visit: Visit) -> list[str]:
-    """Controls, regions and pictures without a name in the browser's own accessibility tree, or with one that is endless."""
+    """What has no name in the browser's own accessibility tree and needs one, or has one that is endless."""
     need_a_name = {"button", "link", "combobox", "radio", "region", "img", "navigation", "table", "DisclosureTriangle"}
     nodes = visit.page.context.new_cdp_session(visit.page).send("Accessibility.getFullAXTree")["nodes"]
     found = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
@@ -115,18 +115,7 @@ def too_faint(visit: Visit) -> list[Any]:
     """Texts that are hard to read, in any of the colours that stand for a state."""
     found = []
     for kind in KINDS:
-        visit.page.evaluate(
-            """kind => {
-              for (const element of document.querySelectorAll("[data-kind]")) element.dataset.kind = kind;
-              const steps = { good: "done", warn: "running", bad: "failed", wait: "waiting", none: "skipped" };
-              for (const step of document.querySelectorAll(".steps li")) step.dataset.state = steps[kind];
-              for (const mark of document.querySelectorAll(".marks li")) mark.className = kind === "bad" ? "alarm" : "caution";
-              const regime = kind === "good" ? "low" : "high";
-              for (const one of document.querySelectorAll("[data-regime]")) one.dataset.regime = regime;
-              for (const word of document.querySelectorAll(".regime-word")) word.classList.replace("low", regime);
-            }""",
-            kind,
-        )
+        visit.run("paint.js", kind)
         measured = visit.run("contrast.js")
         assert len(measured) > 60
         found += [text for text in measured if text["ratio"] < text["needed"]]
@@ -148,7 +137,7 @@ def test_theme__is_switched_and_kept(visit: Open) -> None:
     seen.page.get_by_role("button", name="Switch to the dark theme").click()
     dark = seen.page.evaluate(ground)
     assert dark != light
-    seen.page.reload(wait_until="commit")
+    seen.page.reload(wait_until="domcontentloaded")
     assert seen.page.evaluate(ground) == dark
     expect(seen.page.get_by_role("button", name="Switch to the light theme")).to_have_text("Light")
 

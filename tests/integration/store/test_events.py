@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +27,7 @@ from app.types import (
     Attestation,
     AttestationOutcome,
     AttesterSignature,
+    Event,
     EventKind,
     OracleAt,
     Prediction,
@@ -372,17 +374,17 @@ class Failure(Exception):
     pass
 
 
-def write(database: Database, made: list[Prediction], seed: int) -> None:
-    """Each in a transaction of its own; some are taken back first."""
+def give_up_each(database: Database, ids: list[PredictionId], seed: int) -> None:
+    """Each in a transaction of its own; some are taken back first, when their event is written already."""
     chance = random.Random(seed)
-    for prediction in made:
+    for one in ids:
         if chance.random() < 0.3:
             with suppress(Failure), database.unit_of_work() as store:
-                store.predictions.add(prediction)
+                assert store.jobs.give_up(one, "me", "taken back")
                 store.events.write(5)
                 raise Failure
         with database.unit_of_work() as store:
-            assert store.predictions.add(prediction)
+            assert store.jobs.give_up(one, "me", "given up")
 
 
 WRITER = """
@@ -390,26 +392,24 @@ import pickle, sys
 from pathlib import Path
 from app.store.database import Database
 
-url, migrations, made = pickle.load(sys.stdin.buffer)
+url, migrations, ids = pickle.load(sys.stdin.buffer)
 database = Database(url, Path(migrations))
-for prediction in made:
+for one in ids:
     with database.unit_of_work() as store:
-        assert store.predictions.add(prediction)
+        assert store.jobs.give_up(one, "me", "given up")
 """
 
 
 @pytest.fixture
-def other_process(
-    database: Database, database_url: str, migrations: Path
-) -> Iterator[Callable[[list[Prediction]], None]]:
-    """Another process on the same database writes predictions."""
+def other_process(database_url: str, migrations: Path) -> Iterator[Callable[[list[PredictionId]], None]]:
+    """Another process on the same database gives up predictions."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(made: list[Prediction]) -> None:
+    def start(ids: list[PredictionId]) -> None:
         process = subprocess.Popen([sys.executable, "-c", WRITER], stdin=subprocess.PIPE, cwd=migrations.parent)
         started.append(process)
         assert process.stdin is not None
-        process.stdin.write(pickle.dumps((database_url, str(migrations), made)))
+        process.stdin.write(pickle.dumps((database_url, str(migrations), ids)))
         process.stdin.close()
 
     yield start
@@ -420,32 +420,32 @@ def test_events__of_writers_in_threads_and_another_process__reach_a_reader_in_or
     database: Database,
     make_prediction: Predict,
     window_end_ms: int,
-    other_process: Callable[[list[Prediction]], None],
+    other_process: Callable[[list[PredictionId]], None],
 ) -> None:
-    per_writer, writers = 12, 8
-    minutes = iter(range(per_writer * (writers + 1)))
-    theirs, *ours = (
-        [make_prediction(window_end_ms=window_end_ms + next(minutes) * MINUTE_MS) for _ in range(per_writer)]
-        for _ in range(writers + 1)
-    )
-    other_process(theirs)
-    seen: list[int] = []
-    arrived: list[int] = []
+    each, writers = 12, 8
+    there = each * (writers + 1)
+    made = [make_prediction(window_end_ms=window_end_ms + minute * MINUTE_MS) for minute in range(there)]
+    with database.unit_of_work() as store:
+        for prediction in made:
+            store.predictions.add(prediction)
+            assert store.jobs.lease("me", 0, 2**40, 5)
+    ids = [prediction.id for prediction in made]
+    other_process(ids[:each])
+    seen: list[Event] = []
     with ThreadPoolExecutor(writers) as pool:
-        writing = [pool.submit(write, database, made, seed) for seed, made in enumerate(ours)]
-        while len(seen) < per_writer * (writers + 1):
+        writing = [
+            pool.submit(give_up_each, database, ids[number * each : (number + 1) * each], number)
+            for number in range(1, writers + 1)
+        ]
+        deadline = time.monotonic() + 30
+        while len(seen) < there and time.monotonic() < deadline:
             with database.unit_of_work(write=False) as store:
-                seen += [one.seq for one in store.events.after(seen[-1] if seen else 0, 7)]
-                found = store.predictions.arrivals("btc-usdt-4h", None, None, 7, arrived[-1] if arrived else 0)
-                arrived += [seq for seq, _ in found]
+                seen += store.events.after(seen[-1].seq if seen else there, 7)
         for one in writing:
             one.result()
-    with database.unit_of_work(write=False) as store:
-        everything = store.predictions.arrivals("btc-usdt-4h", None, None, 1_000, 0)
-        late = store.predictions.arrivals("btc-usdt-4h", None, None, 1_000, arrived[-1])
-    assert seen == list(range(1, per_writer * (writers + 1) + 1))
-    assert arrived + [seq for seq, _ in late] == [seq for seq, _ in everything]
-    assert len(everything) == len(seen)
+    assert [event.seq for event in seen] == list(range(there + 1, 2 * there + 1))
+    assert sorted(json.loads(event.data)["id"] for event in seen) == sorted(ids)
+    assert {json.loads(event.data)["reason"] for event in seen} == {"given up"}
 
 
 def test_numbers__are_taken_last__so_that_writers_do_not_wait_for_each_other_before(

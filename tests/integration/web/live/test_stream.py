@@ -319,8 +319,9 @@ def test_database__away_for_a_while__streams_go_on_where_they_were(
     name = sa.make_url(database.name).database
     with postgresql.connect() as server:
         server.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
-        server.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))
-        wait_until(lambda: api.status("/v1/stream") == 503)
+        end_all = sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        # Again and again: a connection that was just being made is not among them the first time.
+        wait_until(lambda: server.execute(end_all) and api.status("/v1/stream") == 503)
         assert api.get("/v1/stream").headers["retry-after"] == "2"
         server.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
     add(database, 1)
