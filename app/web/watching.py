@@ -73,8 +73,8 @@ class EventWatcher:
         try:
             with self._database.unit_of_work(write=False) as store:
                 found = [] if seen is None else store.events.after(seen, _AT_ONCE)
-                seen = store.events.last() if seen is None else found[-1].seq if found else seen
-        except OracleError as error:
+                newest = store.events.last() if seen is None else found[-1].seq if found else seen
+        except OracleError as error:  # also of the commit: what was found is looked for again
             log.warning("events: %s", error)
             self._stopping.wait(_AFTER_FAILURE_S)
             return seen
@@ -83,11 +83,11 @@ class EventWatcher:
             self._stopping.wait(_AFTER_FAILURE_S)
             return seen
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(self._pass_on, seen, found, started)
+            loop.call_soon_threadsafe(self._pass_on, newest, found, started)
         if len(found) < _AT_ONCE:
             self._wake.wait(_LOOK_EVERY_S)
             self._wake.clear()
-        return seen
+        return newest
 
     def _pass_on(self, seq: int, found: Sequence[Event], looked_at: float) -> None:
         self.seq = seq

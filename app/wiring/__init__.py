@@ -14,14 +14,13 @@ from dataclasses import dataclass
 
 from app.audit.checks import Auditor
 from app.clock import Clock
-from app.inference.release import load_models
-from app.metrics import Metrics
 from app.pipeline import Identity, Pipeline
 from app.proving.checked import CheckedProver, Prover
 from app.proving.pool import ProverPool
-from app.settings import Settings, parse_feed
+from app.settings import Settings
 from app.steps.attest import AttestStep
 from app.steps.backlog import Backlog
+from app.steps.collect import Collector
 from app.steps.fetch import Progress
 from app.steps.judge import JudgeStep
 from app.steps.prove import ProofStep, ProvingPolicy
@@ -33,17 +32,16 @@ from app.types import DAY_MS
 from app.wiring.api import ApiRole, api
 from app.wiring.attester import AttesterRole, attester
 from app.wiring.feeds import (
+    Ground,
     batch_keys,
     chosen_models,
     limits,
     model_for,
-    open_clock,
     open_collector,
     open_database,
+    open_ground,
     open_pool,
     open_venue,
-    open_venues,
-    served_feed,
 )
 from app.wiring.onchain import (
     Onchain,
@@ -105,73 +103,73 @@ def application(
     ``chain`` stands in for the chain of the settings where that is made on the spot.
     """
     with ExitStack() as stack:
-        database = open_database(settings)
-        stack.callback(database.close)
-        database.upgrade()
-        models = load_models(settings.models_dir)
-        pool = stack.enter_context(open_pool(settings))
-        prover = pool if settings.prover == "local" else _cluster(settings, pool, stack)
-        venues = open_venues(settings, stack)
-        clock = clock or open_clock(settings, venues)
-        metrics = Metrics()
-        reader = open_oracle(settings, open_rpc(settings)) if settings.rpc_urls and chain is None else None
-        chosen = chosen_models(settings, models, reader)
-        feeds = {name: served_feed(settings, parse_feed(name), chosen, pool) for name in settings.feeds}
-        collector = open_collector(settings, venues, database, clock, metrics, progress, stack)
-        for served in feeds.values():
-            collector.prefetch(served, clock.last_minute_ms())
+        ground = open_ground(settings, stack, clock)
+        prover = ground.pool if settings.prover == "local" else _cluster(settings, ground.pool, stack)
+        feeds = ground.feeds(open_oracle(settings, open_rpc(settings)) if settings.rpc_urls and chain is None else None)
+        collector = open_collector(ground, feeds, progress, stack)
         onchain = chain(feeds) if chain else Onchain(oracle_target(settings, feeds), settings.attesters)
-        target = onchain.target
-        submissions = SubmitStep(feeds, database, clock, metrics, target, publishing_policy(settings))
         market = market or ("simulated" if settings.venue_urls else "live")
-        pipeline = Pipeline(
-            feeds=feeds,
-            database=database,
-            collector=collector,
-            proofs=ProofStep(
-                feeds,
-                database,
-                prover,
-                clock,
-                metrics,
-                proving_policy(settings, target, prover.patience_s),
-                Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
-                due=submissions.expects,
-            ),
-            attestations=AttestStep(
-                feeds,
-                database,
-                clock,
-                metrics,
-                target.reader if target else None,
-                open_attesters(settings, onchain.attesters, database),
-                time_limit_s=settings.attest_timeout_s,
-            ),
-            submissions=submissions,
-            judgements=JudgeStep(feeds, database, clock, metrics),
-            clock=clock,
-            metrics=metrics,
-            identity=Identity(
-                owner=process_name(),
-                market=market,
-                prover_process_ids=pool.process_ids,
-                event_retention_ms=settings.event_retention_days * DAY_MS,
-            ),
-        )
         yield Application(
             settings=settings,
             market=market,
-            clock=clock,
-            database=database,
-            models=models,
+            clock=ground.clock,
+            database=ground.database,
+            models=ground.models,
             feeds=feeds,
-            target=target,
-            pool=pool,
+            target=onchain.target,
+            pool=ground.pool,
             prover=prover,
-            pipeline=pipeline,
-            auditor=Auditor(models, pool, settings.var_dir, settings.trusted_srs),
-            metrics=metrics,
+            pipeline=_pipeline(ground, feeds, collector, prover, onchain, market),
+            auditor=Auditor(ground.models, ground.pool, settings.var_dir, settings.trusted_srs),
+            metrics=ground.metrics,
         )
+
+
+def _pipeline(
+    ground: Ground,
+    feeds: Mapping[str, ServedFeed],
+    collector: Collector,
+    prover: Prover,
+    onchain: Onchain,
+    market: Market,
+) -> Pipeline:
+    settings, target = ground.settings, onchain.target
+    database, clock, metrics = ground.database, ground.clock, ground.metrics
+    submissions = SubmitStep(feeds, database, clock, metrics, target, publishing_policy(settings))
+    return Pipeline(
+        feeds=feeds,
+        database=database,
+        collector=collector,
+        proofs=ProofStep(
+            feeds,
+            database,
+            prover,
+            clock,
+            metrics,
+            proving_policy(settings, target, prover.patience_s),
+            Backlog(settings.catch_up_s, len(feeds) * clock.speed / 60, len(feeds)),
+            due=submissions.expects,
+        ),
+        attestations=AttestStep(
+            feeds,
+            database,
+            clock,
+            metrics,
+            target.reader if target else None,
+            open_attesters(settings, onchain.attesters, database),
+            time_limit_s=settings.attest_timeout_s,
+        ),
+        submissions=submissions,
+        judgements=JudgeStep(feeds, database, clock, metrics),
+        clock=clock,
+        metrics=metrics,
+        identity=Identity(
+            owner=process_name(),
+            market=market,
+            prover_process_ids=ground.pool.process_ids,
+            event_retention_ms=settings.event_retention_days * DAY_MS,
+        ),
+    )
 
 
 def _cluster(settings: Settings, pool: ProverPool, stack: ExitStack) -> Prover:

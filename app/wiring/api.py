@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from app.audit.checks import Auditor
 from app.clock import Clock
-from app.inference.release import ReleasedModel, load_models
+from app.inference.release import ReleasedModel
 from app.metrics import Metrics
 from app.proving.pool import ProverPool
-from app.settings import Settings, parse_feed
+from app.settings import Settings
 from app.steps.publishing import OracleTarget
 from app.steps.served import ServedFeed
 from app.store.database import Database
-from app.wiring.feeds import chosen_models, open_clock, open_database, open_pool, open_venues, served_feed
+from app.wiring.feeds import open_ground
 from app.wiring.onchain import open_oracle, open_rpc, oracle_target
 
 
@@ -40,23 +40,16 @@ class ApiRole:
 def api(settings: Settings, *, clock: Clock | None = None) -> Iterator[ApiRole]:
     """The HTTP side of a service whose pipeline runs elsewhere, on the same database and settings."""
     with ExitStack() as stack:
-        database = open_database(settings)
-        stack.callback(database.close)
-        database.upgrade()
-        models = load_models(settings.models_dir)
-        pool = stack.enter_context(open_pool(settings, 1))
-        clock = clock or open_clock(settings, open_venues(settings, stack))
-        reader = open_oracle(settings, open_rpc(settings)) if settings.rpc_urls else None
-        chosen = chosen_models(settings, models, reader)
-        feeds = {name: served_feed(settings, parse_feed(name), chosen, pool) for name in settings.feeds}
+        ground = open_ground(settings, stack, clock, workers=1)
+        feeds = ground.feeds(open_oracle(settings, open_rpc(settings)) if settings.rpc_urls else None)
         yield ApiRole(
             settings=settings,
-            clock=clock,
-            database=database,
-            models=models,
+            clock=ground.clock,
+            database=ground.database,
+            models=ground.models,
             feeds=feeds,
             target=oracle_target(settings, feeds, publishes=False),
-            pool=pool,
-            auditor=Auditor(models, pool, settings.var_dir, settings.trusted_srs),
-            metrics=Metrics(),
+            pool=ground.pool,
+            auditor=Auditor(ground.models, ground.pool, settings.var_dir, settings.trusted_srs),
+            metrics=ground.metrics,
         )

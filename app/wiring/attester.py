@@ -18,22 +18,13 @@ from app.chain.registry import OracleReader
 from app.chain.rpc import Rpc
 from app.clock import Clock
 from app.errors import Misconfigured
-from app.inference.release import load_models
 from app.metrics import Metrics
-from app.settings import Settings, parse_feed
+from app.settings import Settings
 from app.steps.collect import Collector
 from app.steps.fetch import Progress
 from app.steps.served import ServedFeed
 from app.types import Window
-from app.wiring.feeds import (
-    chosen_models,
-    open_clock,
-    open_collector,
-    open_database,
-    open_pool,
-    open_venues,
-    served_feed,
-)
+from app.wiring.feeds import open_collector, open_ground
 from app.wiring.onchain import open_oracle, warn_of_development_srs
 
 log = logging.getLogger(__name__)
@@ -65,22 +56,14 @@ def attester(
     """
     reader, account = _attester_oracle(settings), _attester_account(settings)
     with ExitStack() as stack:
-        database = open_database(settings)
-        stack.callback(database.close)
-        database.upgrade()
-        pool = stack.enter_context(open_pool(settings, 1))
-        venues = open_venues(settings, stack)
-        clock, metrics = clock or open_clock(settings, venues), Metrics()
-        collector = open_collector(settings, venues, database, clock, metrics, progress, stack)
-        chosen = chosen_models(settings, load_models(settings.models_dir), reader)
-        served = {name: served_feed(settings, parse_feed(name), chosen, pool) for name in settings.feeds}
+        ground = open_ground(settings, stack, clock, workers=1)
+        served = ground.feeds(reader)
         warn_of_development_srs(settings, reader.oracle.chain_id, served)
-        for one in served.values():
-            collector.prefetch(one, clock.last_minute_ms())
+        collector = open_collector(ground, served, progress, stack)
         feeds = {name: _attested(one, collector) for name, one in served.items()}
         pins = Pins(reader, feeds.values())
         _require_pinned(pins)
-        market = OwnMarket(feeds, pins, clock, collector.prune, settle_s=settings.settle_s)
+        market = OwnMarket(feeds, pins, ground.clock, collector.prune, settle_s=settings.settle_s)
         market.refresh()
         market.start()
         stack.callback(market.stop)
@@ -90,14 +73,14 @@ def attester(
             account,
             pins=pins,
             market=market,
-            pool=pool,
-            database=database,
-            clock=clock,
-            metrics=metrics,
+            pool=ground.pool,
+            database=ground.database,
+            clock=ground.clock,
+            metrics=ground.metrics,
             tolerance=Tolerance(),
         )
-        names = tuple(venue.name for venue in venues)
-        yield AttesterRole(judge, pins, market, names, clock, metrics, settings.token())
+        names = tuple(venue.name for venue in ground.venues)
+        yield AttesterRole(judge, pins, market, names, ground.clock, ground.metrics, settings.token())
 
 
 def _attester_oracle(settings: Settings) -> OracleReader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from app.candles.venue import Venue
 from app.chain.registry import OracleReader
@@ -12,7 +13,7 @@ from app.clock import Clock, wall_ms
 from app.errors import ChainUnavailable, Misconfigured, ModelFolderInvalid, UnknownModel, VenueUnavailable
 from app.features.variation import VariationSpec
 from app.inference.network import Network
-from app.inference.release import ReleasedModel, model_by_id
+from app.inference.release import ReleasedModel, load_models, model_by_id
 from app.metrics import Metrics
 from app.proving.pool import Limits, ProverPool
 from app.settings import Settings, asset, parse_feed
@@ -26,6 +27,38 @@ log = logging.getLogger(__name__)
 
 _HANGING_S = 0.5
 """How long the end waits for a question to a venue that is under way; what still comes later is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every role stands on."""
+
+    settings: Settings
+    database: Database
+    models: Mapping[str, ReleasedModel]
+    pool: ProverPool
+    venues: tuple[Venue, ...]
+    clock: Clock
+    metrics: Metrics
+
+    def feeds(self, reader: OracleReader | None) -> dict[str, ServedFeed]:
+        """The feeds of the settings, each with the model that the oracle takes. Keys that are missing are made."""
+        chosen = chosen_models(self.settings, self.models, reader)
+        return {name: served_feed(self.settings, parse_feed(name), chosen, self.pool) for name in self.settings.feeds}
+
+
+def open_ground(settings: Settings, stack: ExitStack, clock: Clock | None = None, workers: int | None = None) -> Ground:
+    """Closed with the stack. The database is brought to the newest schema; no venue is asked for candles yet.
+
+    ``workers`` is the number of prover processes where it is not the settings'.
+    """
+    database = open_database(settings)
+    stack.callback(database.close)
+    database.upgrade()
+    models = load_models(settings.models_dir)
+    pool = stack.enter_context(open_pool(settings, workers))
+    venues = open_venues(settings, stack)
+    return Ground(settings, database, models, pool, venues, clock or open_clock(settings, venues), Metrics())
 
 
 def open_database(settings: Settings) -> Database:
@@ -74,17 +107,15 @@ def open_clock(settings: Settings, venues: tuple[Venue, ...]) -> Clock:
 
 
 def open_collector(
-    settings: Settings,
-    venues: tuple[Venue, ...],
-    database: Database,
-    clock: Clock,
-    metrics: Metrics,
-    progress: Progress | None,
-    stack: ExitStack,
+    ground: Ground, feeds: Mapping[str, ServedFeed], progress: Progress | None, stack: ExitStack
 ) -> Collector:
-    """A fetcher for every venue, at work until the stack is closed, and what puts their candles together."""
+    """A fetcher for every venue, at work until the stack is closed, and what puts their candles together.
+
+    The week before now is on its way when this returns.
+    """
+    settings, database, clock, metrics = ground.settings, ground.database, ground.clock, ground.metrics
     policy = FetchPolicy(late_candle_s=settings.late_candle_s, max_skew_s=settings.max_clock_skew_s)
-    fetchers = {venue.name: Fetcher(venue, database, clock, metrics, policy, progress) for venue in venues}
+    fetchers = {venue.name: Fetcher(venue, database, clock, metrics, policy, progress) for venue in ground.venues}
     for fetcher in fetchers.values():
         fetcher.start()
         stack.callback(fetcher.stop)
@@ -94,6 +125,8 @@ def open_collector(
     )
     stack.callback(collector.join, _HANGING_S)
     stack.callback(collector.stop)
+    for served in feeds.values():
+        collector.prefetch(served, clock.last_minute_ms())
     return collector
 
 

@@ -12,7 +12,7 @@ import { showFeed, showFeedChoice, showForecast, showTime } from "./dashboard/no
 import { showAttesters, showChain, showVenues } from "./dashboard/parties";
 import { showPipeline, showPredictions, showStream } from "./dashboard/pipeline";
 import { RecordSection } from "./dashboard/record";
-import { Known } from "./dashboard/state";
+import { Known, PIPELINE_ROWS } from "./dashboard/state";
 import { byId } from "./page/dom";
 import { copyOnClick } from "./page/hash";
 import { themeToggle } from "./page/theme";
@@ -30,6 +30,7 @@ const known = new Known();
 const day = new DaySection();
 const record = new RecordSection(known);
 let streaming = false;
+let away = false;
 
 async function refreshLatest(): Promise<void> {
   await known.attempt(() => known.askLatest());
@@ -69,30 +70,41 @@ function heard<K extends StreamKind>(kind: K, event: StreamEvents[K]): void {
   known.lives.set(event.id, moved(known.lives.get(event.id), kind, event));
   showPipeline(known);
   // A forecast is shown once it is proved, and it is the whole of it that is then asked for.
-  if (kind === "prediction" || kind === "failure") lifeSoon(event.id);
-  else latestSoon();
+  if (kind === "prediction" || kind === "failure") {
+    unread.add(event.id);
+    livesSoon();
+  } else latestSoon();
   if (kind === "round") restSoon();
 }
 
-/** Runs once for all calls within a while, at its end, with the arguments of the last. */
-function gathered<A extends unknown[]>(action: (...given: A) => unknown, waitMs = GATHER_MS): (...given: A) => void {
-  let last: A | null = null;
-  return (...given) => {
-    if (!last) {
-      setTimeout(() => {
-        const arguments_ = last ?? given;
-        last = null;
-        action(...arguments_);
-      }, waitMs);
-    }
-    last = given;
+/** Those of which the stream has said that they are there, and that were not asked for yet. */
+const unread = new Set<string>();
+
+async function readLives(): Promise<void> {
+  // After an absence there may be many; the pipeline shows the newest.
+  const ids = [...unread].slice(-PIPELINE_ROWS);
+  unread.clear();
+  await Promise.all(ids.map((id) => known.attempt(() => known.askLife(id))));
+  showWindows();
+}
+
+/** Runs once for all calls within a while, at its end. */
+function gathered(action: () => unknown, waitMs = GATHER_MS): () => void {
+  let due = false;
+  return () => {
+    if (due) return;
+    due = true;
+    setTimeout(() => {
+      due = false;
+      action();
+    }, waitMs);
   };
 }
 
 const latestSoon = gathered(refreshLatest);
 const restSoon = gathered(refreshRest, 1_000);
 const recordSoon = gathered(refreshRecord, 3_000);
-const lifeSoon = gathered((id: string) => known.attempt(() => known.askLife(id)).then(showWindows), 5_000);
+const livesSoon = gathered(readLives, 5_000);
 
 async function everySecond(): Promise<void> {
   // Just after each second of the market, since a tick at its very edge would now and then skip one.
@@ -120,7 +132,7 @@ async function start(): Promise<void> {
   await Promise.allSettled(
     known
       .newest()
-      .slice(0, 4)
+      .slice(0, PIPELINE_ROWS)
       .map((one) => known.askLife(one.id)),
   );
   showWindows();
@@ -129,8 +141,10 @@ async function start(): Promise<void> {
     reset: () => void refreshLatest().then(refreshRest),
     connected: (yes) => {
       showStream((streaming = yes));
+      away ||= !yes;
       // Between what was asked for and the stream's beginning something may have happened.
       if (yes) latestSoon();
+      if (yes && away) restSoon();
     },
   });
   void every(RECORD_EVERY_MS, refreshRecord);

@@ -96,11 +96,9 @@ def opened(browser: Browser, url: str) -> Iterator[Open]:
     """Opens pages of a server, each in a profile of its own; they are closed with the block."""
     contexts = []
 
-    def visit(
-        path: str = "/", size: tuple[int, int] = DESKTOP, answers: dict[str, Change] | None = None, **more: Any
-    ) -> Visit:
+    def visit(path: str = "/", size: Size = DESKTOP, answers: dict[str, Change] | None = None, **more: Any) -> Visit:
         """``answers`` says what becomes of the JSON that the server answers, by a pattern of the address."""
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, base_url=url, **more)
+        context = browser.new_context(viewport=ViewportSize(width=size[0], height=size[1]), base_url=url, **more)
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         context.add_init_script(path=SCRIPTS / "watching.js")

@@ -11,7 +11,7 @@ export const DAY = 1440 * MINUTE;
 export const CANDLE = 5 * MINUTE;
 /** Younger predictions are asked for again: their proof, transaction or outcome may still change. */
 const UNSETTLED = 15 * MINUTE;
-const PIPELINE_ROWS = 4;
+export const PIPELINE_ROWS = 4;
 const LIVES_KEPT = 30;
 const TABLE_ROWS = 10;
 

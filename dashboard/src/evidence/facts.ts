@@ -96,7 +96,7 @@ function proofFacts(proof: Proof, own: string): Fact[] {
     ["SRS", hashButton("SRS hash", proof.srs_hash)],
   ];
   if (proof.srs_development)
-    all.push(["", made("span", "regime-word high", "development SRS: whoever made it can forge proofs")]);
+    all.push(["Caution", made("span", "regime-word high", "development SRS: whoever made it can forge proofs")]);
   const others = proof.members.filter((member) => member && member !== own);
   if (proof.members.length) all.push(["Joint proof", jointWords(proof, others as string[])]);
   return all;

@@ -90,5 +90,5 @@ function checkItem({ name, holds, words: said }: Check): HTMLLIElement {
   const mark = made("span", "mark");
   if (holds === null) setState(mark, "– open", "none");
   else setState(mark, holds ? "✓ holds" : "✗ fails", holds ? "good" : "bad");
-  return made("li", "", mark, made("span", "", name, made("span", "quiet", said)));
+  return made("li", "", mark, made("span", "", `${name} `, made("span", "quiet", said)));
 }

@@ -50,9 +50,24 @@ export function cell(text: string | Node, className = ""): HTMLTableCellElement 
   return made("td", className, text);
 }
 
-/** Replaces what is in a container, unless it would look the same: focus and selection stay where they are. */
+/** Makes a container hold these. What looks as before stays the very same node, with the focus and selection in it. */
 export function fill(container: Element, children: Node[]): void {
+  const focused = container.contains(document.activeElement) ? document.activeElement : null;
   const old = [...container.childNodes];
-  const same = old.length === children.length && children.every((child, i) => old[i]?.isEqualNode(child));
-  if (!same) container.replaceChildren(...children);
+  const wanted = children.map((child) => {
+    const place = old.findIndex((node) => node.isEqualNode(child));
+    return old.splice(place, place < 0 ? 0 : 1)[0] ?? child;
+  });
+  for (const node of old) node.remove();
+  wanted.forEach((node, i) => {
+    const there = container.childNodes[i] ?? null;
+    if (there !== node) container.insertBefore(node, there);
+  });
+  if (focused && document.activeElement !== focused) refocus(container, focused);
+}
+
+/** The focus goes to what now stands for the element that had it: in a row that has changed, the link is another node. */
+function refocus(container: Element, focused: Element): void {
+  const alike = [...container.querySelectorAll<HTMLElement>(focused.localName)];
+  alike.find((element) => element.isEqualNode(focused))?.focus({ preventScroll: true });
 }
