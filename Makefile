@@ -10,7 +10,7 @@ SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 FORGE = $(abspath $(firstword $(wildcard contracts/node_modules/@foundry-rs/forge-*/bin/forge)))
 SLITHER_VERSION := 0.11.6
 
-.PHONY: setup demo test test-slow check serve clean forge-test coverage snapshot slither fixture
+.PHONY: setup demo test test-slow check serve screenshots clean forge-test coverage snapshot slither fixture
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed contracts/node_modules/.installed app/web/pages/.built
@@ -39,6 +39,10 @@ forge-test: setup
 
 serve: setup
 	@$(BIN)/veriregime serve
+
+# The pictures in docs/images, of a demo of their own; look at them before you commit them.
+screenshots: setup
+	$(BIN)/python -m tests.e2e.screenshots
 
 # Of contracts/src, without what only serves its tests. Fewer runs: lines count, not luck.
 coverage: setup

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -16,12 +17,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import StoreUnavailable
 from app.store.repository import Store
 
 _BUSY_TIMEOUT_S = 15
+_POOL: dict[str, Any] = {"pool_size": 5, "max_overflow": 45, "pool_timeout": _BUSY_TIMEOUT_S}
+"""Forty requests at once, and the service's own threads."""
 
 
 class Database:
@@ -57,6 +61,8 @@ class Database:
             if isinstance(error, sa.exc.IntegrityError):
                 raise
             raise self._unusable(error.orig) from error
+        except PoolTimeout as error:
+            raise self._unusable(error) from error
         if events:
             for call in self._on_events:
                 call()
@@ -105,7 +111,7 @@ class Database:
     def _open(self) -> sa.Engine:
         if not self._url.drivername.startswith("sqlite"):
             try:
-                return sa.create_engine(self._url, pool_pre_ping=True)
+                return sa.create_engine(self._url, pool_pre_ping=True, **_POOL)
             except (ImportError, NoSuchModuleError):
                 raise StoreUnavailable(
                     "this database needs a driver: pip install 'veriregime[postgres]' and write postgresql+psycopg://…"
@@ -115,7 +121,7 @@ class Database:
                 Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise self._unusable(error) from error
-        engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+        engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_TIMEOUT_S}, **_POOL)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

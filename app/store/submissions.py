@@ -204,13 +204,14 @@ class Submissions:
 
     def withdraw(self, prediction_id: PredictionId, chain_id: int) -> None:
         """It is not on the chain after all."""
-        self._connection.execute(
-            sa.delete(submissions).where(
-                submissions.c.prediction_id == prediction_id, submissions.c.chain_id == chain_id
-            )
+        withdrawn = (
+            sa.delete(submissions)
+            .where(submissions.c.prediction_id == prediction_id, submissions.c.chain_id == chain_id)
+            .returning(submissions.c.contract, submissions.c.tx_hash, submissions.c.ours)
         )
+        was = [dict(row) for row in self._connection.execute(withdrawn).mappings()]
         set_status(self._connection, prediction_id, Status.PROVED)
-        self._events.note(EventKind.TRANSACTION, prediction_id, chain_id=chain_id)
+        self._events.note(EventKind.TRANSACTION, prediction_id, chain_id=chain_id, **(was[0] if was else {}))
 
     def carried(self, tx_hash: str) -> list[PredictionId]:
         """The predictions whose proof a transaction of ours carries."""
@@ -276,7 +277,8 @@ class Submissions:
     def _release(self, signed: SignedTransaction) -> None:
         for prediction_id in self.carried(signed.tx_hash):
             set_status(self._connection, prediction_id, Status.PROVED)
-            self._events.note(EventKind.TRANSACTION, prediction_id, chain_id=signed.chain_id, tx_hash=signed.tx_hash)
+            was = {"chain_id": signed.chain_id, "contract": signed.contract, "tx_hash": signed.tx_hash}
+            self._events.note(EventKind.TRANSACTION, prediction_id, **was)
         self._connection.execute(sa.delete(submissions).where(submissions.c.tx_hash == signed.tx_hash))
 
     def _tell(self, signed: SignedTransaction, kind: EventKind = EventKind.TRANSACTION) -> None:

@@ -33,7 +33,8 @@ NONE_FOUND = (
 SCRIPTS = Path(__file__).with_name("pages")
 PATIENCE_MS = 30_000
 DESKTOP, PHONE = (1280, 900), (390, 844)
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", _MAC)
 _QUIETLY = (
     "--disable-gpu",
     "--no-first-run",

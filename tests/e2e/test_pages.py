@@ -173,14 +173,15 @@ def test_skip_link__leads_past_the_header(visit: Open) -> None:
     expect(seen.page.locator("#now")).to_be_focused()
 
 
-def test_focus__on_a_row__outlives_a_tick(visit: Open) -> None:
+@pytest.mark.parametrize("listed", ["pipeline", "predictions"])
+def test_focus__on_a_forecast_that_moves_on__stays_there(visit: Open, listed: str) -> None:
     seen = visit()
     before = live_window(seen)
-    link = seen.page.get_by_test_id("predictions").get_by_test_id("prediction-link").nth(3)
-    words = link.inner_text()
-    link.focus()
+    newest = seen.page.get_by_test_id(listed).get_by_test_id("prediction-link").first
+    id_of_it = newest.get_attribute("href")
+    newest.focus()
     next_window(seen, before)
-    assert seen.page.evaluate("() => document.activeElement.textContent") == words
+    assert seen.page.evaluate("() => document.activeElement.getAttribute('href')") == id_of_it
 
 
 @pytest.mark.parametrize("path", ["/", "/predictions/{id}", "/docs"])

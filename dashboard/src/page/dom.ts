@@ -53,21 +53,20 @@ export function cell(text: string | Node, className = ""): HTMLTableCellElement 
 /** Makes a container hold these. What looks as before stays the very same node, with the focus and selection in it. */
 export function fill(container: Element, children: Node[]): void {
   const focused = container.contains(document.activeElement) ? document.activeElement : null;
-  const old = [...container.childNodes];
-  const wanted = children.map((child) => {
-    const place = old.findIndex((node) => node.isEqualNode(child));
-    return old.splice(place, place < 0 ? 0 : 1)[0] ?? child;
+  // Place by place: a row that is moved down would count as a layout shift, new words in a row do not.
+  children.forEach((child, i) => {
+    const there = container.childNodes[i];
+    if (!there) container.append(child);
+    else if (!there.isEqualNode(child)) there.replaceWith(child);
   });
-  for (const node of old) node.remove();
-  wanted.forEach((node, i) => {
-    const there = container.childNodes[i] ?? null;
-    if (there !== node) container.insertBefore(node, there);
-  });
+  while (container.childNodes.length > children.length) container.lastChild?.remove();
   if (focused && document.activeElement !== focused) refocus(container, focused);
 }
 
-/** The focus goes to what now stands for the element that had it: in a row that has changed, the link is another node. */
+/** The focus goes to what now stands for the element that had it: to the link of the same prediction, wherever it is. */
 function refocus(container: Element, focused: Element): void {
+  const stands = (element: Element): string | null =>
+    element.getAttribute("href") ?? element.getAttribute("value") ?? element.textContent;
   const alike = [...container.querySelectorAll<HTMLElement>(focused.localName)];
-  alike.find((element) => element.isEqualNode(focused))?.focus({ preventScroll: true });
+  alike.find((element) => stands(element) === stands(focused))?.focus({ preventScroll: true });
 }

@@ -202,3 +202,14 @@ def test_sqlite_writer__locked_out_for_too_long__is_store_unavailable(
 def test_sqlite_reader__while_somebody_writes__does_not_wait(sqlite_database: Database) -> None:
     with sqlite_database.unit_of_work():
         assert count(sqlite_database) == 0
+
+
+def test_unit_of_work__all_connections_taken__is_unavailable_and_no_bug(
+    open_database: Callable[[str], Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.database._POOL", {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.05})
+    database = open_database(f"sqlite:///{tmp_path / 'one.db'}")
+    with database.unit_of_work(write=False), pytest.raises(StoreUnavailable), database.unit_of_work(write=False):
+        pass
+    with database.unit_of_work(write=False):
+        pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -38,13 +40,17 @@ async def _watched(database: Database, meanwhile: Callable[[], object], how_many
     watcher.start()
     try:
         async with asyncio.timeout(5):
-            while not watcher.is_current:
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(_until_current, watcher)
             await asyncio.to_thread(meanwhile)
             await enough.wait()
     finally:
         await asyncio.to_thread(watcher.stop)
     return passed_on
+
+
+def _until_current(watcher: EventWatcher) -> None:
+    while not watcher.is_current:
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -81,20 +87,20 @@ def test_events__found_when_the_connection_is_lost_at_the_end_of_the_look__are_n
     error: Exception,
 ) -> None:
     monkeypatch.setattr(watching, "_AFTER_FAILURE_S", 0.01)
-    look, fails = sqlite_database.unit_of_work, iter([True])
+    work, failed = sqlite_database.unit_of_work, threading.Event()
 
     @contextmanager
     def failing(*, write: bool = True) -> Iterator[Store]:
-        with look(write=write) as store:
+        with work(write=write) as store:
             yield store
-        if not write and store.events and next(fails, False):
+            lost = not write and store.events.last() and not failed.is_set()
+        if lost:
+            failed.set()
             raise error
 
     def happen() -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(sqlite_database, "unit_of_work", failing)
-            add(0)
-            while next(iter([fails]), None) and fails.__length_hint__():
-                pass
+        monkeypatch.setattr(sqlite_database, "unit_of_work", failing)
+        add(0)
+        assert failed.wait(5)
 
     assert watch(happen, 1) == [1]
