@@ -22,9 +22,9 @@ from tests.e2e.browser import DESKTOP, NONE_FOUND, PHONE, Open, Size, chromium, 
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 VERIREGIME = Path(sys.executable).with_name("veriregime")
-SPEED = "6"
-"""Ticks come often enough to fill the lists in two minutes, and venues' clocks still agree."""
-FILLED_MS = 240_000
+SPEED = "3"
+"""Ticks come often enough to fill the lists in four minutes, and the venues' clocks still agree."""
+FILLED_MS = 420_000
 MARGIN = 16
 THEMES = ("light", "dark")
 FORMS: dict[str, Size] = {"desktop": DESKTOP, "phone": PHONE}

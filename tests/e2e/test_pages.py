@@ -194,6 +194,16 @@ def test_page__on_a_narrow_phone__does_not_scroll_sideways(visit: Open, demo: An
     assert seen.page.evaluate("() => document.documentElement.scrollWidth") <= 360
 
 
+def test_record_of_few_windows__fits_a_narrow_phone_whatever_its_scores(visit: Open) -> None:
+    def extreme(record: Any) -> Any:
+        scores = record["model"] | {"r2_log_vol": -58_291.33, "qlike": 1_234.5}
+        return record | {"model": scores, "baselines": dict.fromkeys(record["baselines"], scores)}
+
+    seen = visit(size=(360, 740), answers={"**/track-record?*": extreme})
+    expect(seen.page.locator("#scores")).to_contain_text("-5.83e+4")
+    assert seen.page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
 def test_motion__is_for_those_who_want_it(visit: Open) -> None:
     running = """() => {
       document.querySelector(".steps li").dataset.state = "running";

@@ -42,7 +42,7 @@ function frame(): SVGElement[] {
   const caption = drawn(
     "text",
     { x: x(0.5), y: y(0) + 31, "text-anchor": "middle" },
-    "stated %, against came out high %",
+    "across: % stated, up: % that came out high",
   );
   return [...levels, diagonal, caption];
 }

@@ -16,7 +16,8 @@ interface Score {
   words: (value: number) => string;
 }
 
-const three = (value: number): string => value.toFixed(3);
+// Of a few windows R² and QLIKE can be of any size, and the table must still fit a phone.
+const three = (value: number): string => (Math.abs(value) < 10 ? value.toFixed(3) : value.toPrecision(3));
 const SCORES: readonly Score[] = [
   { key: "accuracy", name: "Right", words: (value) => percent(value) },
   { key: "balanced_accuracy", name: "Balanced accuracy", words: (value) => percent(value) },

@@ -15,7 +15,8 @@ export function showPrediction(prediction: Prediction, feed: Feed | null): void 
   const { regime, status, proof } = prediction;
   const ended = utcMinute(Date.parse(prediction.window_end));
   document.title = `${prediction.feed} ${ended} · VeriRegime`;
-  setText(byId("title"), `${prediction.feed}, window to ${ended} UTC`);
+  const date = made("span", "unbroken", `${ended} UTC`);
+  fill(byId("title"), [document.createTextNode(`${prediction.feed}, window to `), date]);
   byId("forecast").dataset.regime = regime;
   setText(byId("regime"), regime);
   byId("regime").className = `figure regime-word ${regime}`;
