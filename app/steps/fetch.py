@@ -181,7 +181,9 @@ class Fetcher:
     @property
     def off_time(self) -> str | None:
         """Why its candles cannot be trusted to be of the minutes that they say; none when they can."""
-        if self._skew_ms is None or abs(self._skew_ms) <= self._policy.max_skew_s * 1000:
+        # An answer takes as long where the market runs fast, but more of the market's seconds.
+        tolerated_ms = self._policy.max_skew_s * 1000 * self._clock.haste
+        if self._skew_ms is None or abs(self._skew_ms) <= tolerated_ms:
             return None
         return f"its clock is {abs(self._skew_ms) / 1000:.1f} s {'ahead of' if self._skew_ms > 0 else 'behind'} ours"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.clock import Clock
+from app.clock import Clock, wall_ms
 from app.errors import NoQuorum, StoreUnavailable, VenueUnavailable
 from app.features.variation import CANDLES_NEEDED
 from app.metrics import Metrics
@@ -305,6 +305,23 @@ def test_venue_whose_clock_is_off__is_left_out_and_says_so(
     labels = {"venue": "binance"}
     assert metrics.registry.get_sample_value("veriregime_venue_clock_skew_seconds", labels) == skew_s
     assert collector.skew_s() == skew_s
+
+
+@pytest.mark.parametrize(("speed", "state"), [(1, VenueState.OFF_TIME), (10, VenueState.FRESH)])
+def test_clock_six_seconds_ahead__is_tolerated_where_the_market_runs_ten_times_as_fast(
+    collect_from: Callable[..., Collector],
+    venue: Venue,
+    serve: Callable[..., ServedFeed],
+    window_end_ms: int,
+    speed: int,
+    state: VenueState,
+) -> None:
+    clock = Clock(market_start_ms=window_end_ms + 1_000, wall_start_ms=wall_ms(), speed=speed)
+    venue.told_ms = lambda: clock.now_ms() + 6_000
+    collector = collect_from(venue, clock=clock)
+    with suppress(NoQuorum):
+        collector.window(serve(venue), window_end_ms)
+    wait_until(lambda: collector.fetchers["binance"].health.state is state)
 
 
 def test_candle_that_the_venue_has_not_closed_by_its_own_clock__is_not_stored(
