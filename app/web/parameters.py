@@ -132,6 +132,27 @@ def read_included(text: str) -> frozenset[str]:
     return parts
 
 
+def read_last_event_id(text: str | None) -> int | None:
+    """Raises `BadInput` for what no stream of ours has sent."""
+    if text is None or text == "":
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadInput("Last-Event-ID: pass the `id` of the last event that you have, a number")
+    return int(text)
+
+
+def read_kinds(text: str) -> frozenset[EventKind]:
+    """Raises `BadInput` for kinds that there are not."""
+    return frozenset(_kind(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _kind(text: str) -> EventKind:
+    try:
+        return EventKind(text)
+    except ValueError:
+        raise BadInput(f"kinds: {text[:40]!r} is not one of {', '.join(EventKind)}") from None
+
+
 def cursor_of(time_or_seq: int, prediction_id: str = "") -> str:
     """Where a page ended: a window end and an id in the order of windows, a number in the order of arrival."""
     return base64.urlsafe_b64encode(f"{time_or_seq}:{prediction_id}".encode()).decode()

@@ -10,14 +10,14 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from app.errors import BadInput, StoreUnavailable
+from app.errors import StoreUnavailable
 from app.store.database import Database
 from app.types import Event, EventKind
 from app.web.watching import EventWatcher
@@ -74,12 +74,10 @@ class Client:
         self.seq = max(self.seq, seq)
 
     async def take(self) -> bytes:
-        """All that waits, or a heartbeat when nothing has come for a while."""
-        try:
+        """All that waits; nothing when nothing has come for a while."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(HEARTBEAT_S):
                 await self._something.wait()
-        except TimeoutError:
-            return b": heartbeat\n\n"
         self._something.clear()
         found = b"".join(message for seq, message in self._waiting if seq > self.seq)
         self._waiting.clear()
@@ -118,6 +116,10 @@ class Streams:
         client = Client(wanted, self._watcher.seq)
         self._clients.add(client)
         return client, self._closing
+
+    def heartbeat(self, client: Client) -> bytes:
+        """A sign of life, and the place up to which a client has all that it wants, however long ago that last came."""
+        return f": heartbeat\nid: {max(client.seq, self._watcher.seq)}\n\n".encode()
 
     def leave(self, client: Client) -> None:
         self._clients.discard(client)
@@ -187,7 +189,7 @@ class EventStream:
                 log.warning("a stream ends, to be resumed: %s", error)
                 return
         while True:
-            await _body(send, await client.take())
+            await _body(send, await client.take() or self._streams.heartbeat(client))
 
 
 async def _body(send: Send, part: bytes) -> None:
@@ -220,28 +222,3 @@ def _of_event(event: Event) -> bytes:
 
 def _message(seq: int, kind: str, data: str) -> bytes:
     return f"id: {seq}\nevent: {kind}\ndata: {data}\n\n".encode()
-
-
-def read_last_event_id(text: str | None) -> int | None:
-    """Raises `BadInput` for what no stream of ours has sent."""
-    if text is None or text == "":
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadInput("Last-Event-ID: pass the `id` of the last event that you have, a number")
-    return int(text)
-
-
-def read_kinds(text: str) -> frozenset[EventKind]:
-    """Raises `BadInput` for kinds that there are not."""
-    return frozenset(_kind(part.strip()) for part in text.split(",") if part.strip())
-
-
-def _kind(text: str) -> EventKind:
-    try:
-        return EventKind(text)
-    except ValueError:
-        raise BadInput(f"kinds: {text[:40]!r} is not one of {', '.join(EventKind)}") from None
-
-
-def wanted_of(feeds: Collection[str], kinds: str) -> Wanted:
-    return Wanted(frozenset(feeds), read_kinds(kinds))

@@ -10,10 +10,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.types import EventKind
 from app.web.openapi import name_of
-from app.web.parameters import Kinds, LastEventId, ResumeAt, StreamedFeeds
+from app.web.parameters import Kinds, LastEventId, ResumeAt, StreamedFeeds, read_kinds, read_last_event_id
 from app.web.problems import documented
 from app.web.reading import Reader
-from app.web.stream import EventStream, Streams, read_last_event_id, wanted_of
+from app.web.stream import EventStream, Streams, Wanted
 
 _TAGS: list[Any] = ["stream"]
 _EVENT = {
@@ -72,6 +72,7 @@ def stream_routes(reader: Reader, streams: Streams) -> APIRouter:
         for name in feed or ():
             reader.served(name)
         of_header, of_query = read_last_event_id(last_event_id), read_last_event_id(resume)
-        return _Streaming(streams.open(wanted_of(feed or (), kinds), of_query if of_header is None else of_header))
+        wanted = Wanted(frozenset(feed or ()), read_kinds(kinds))
+        return _Streaming(streams.open(wanted, of_query if of_header is None else of_header))
 
     return router

@@ -9,7 +9,8 @@ import pytest
 from app.errors import BadInput
 from app.types import Event, EventKind
 from app.web import stream
-from app.web.stream import Client, Wanted, read_kinds, read_last_event_id, wanted_of
+from app.web.parameters import read_kinds, read_last_event_id
+from app.web.stream import Client, Wanted
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def _few_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def client_with(*numbers: int, has: int = 0) -> Client:
-    client = Client(wanted_of((), ""), has)
+    client = Client(Wanted(frozenset(), frozenset()), has)
     for number in numbers:
         client.put(number, b"%d " % number)
     return client
@@ -27,9 +28,9 @@ def client_with(*numbers: int, has: int = 0) -> Client:
 
 async def all_that_comes(client: Client) -> bytes:
     found = b""
-    while not found.endswith(b": heartbeat\n\n"):
-        found += await client.take()
-    return found.removesuffix(b": heartbeat\n\n")
+    while part := await client.take():
+        found += part
+    return found
 
 
 def test_client__that_keeps_up__is_given_everything_at_once() -> None:
@@ -37,7 +38,7 @@ def test_client__that_keeps_up__is_given_everything_at_once() -> None:
 
 
 def test_client__nothing_happens__is_given_a_comment() -> None:
-    assert asyncio.run(client_with().take()) == b": heartbeat\n\n"
+    assert asyncio.run(client_with().take()) == b""
 
 
 def test_client__told_elsewhere__is_not_given_it_again() -> None:
@@ -69,7 +70,7 @@ def test_client__too_slow__is_not_given_what_comes_after_the_gap() -> None:
 )
 def test_wanted__has_what_was_asked_for(feeds: tuple[str, ...], kinds: str, has: bool) -> None:
     event = Event(1, EventKind.PREDICTION, "btc-usdt-4h", "{}")
-    assert wanted_of(feeds, kinds).has(event) is has
+    assert Wanted(frozenset(feeds), read_kinds(kinds)).has(event) is has
 
 
 def test_kinds__none_named__are_all() -> None:

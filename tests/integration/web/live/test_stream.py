@@ -228,6 +228,24 @@ def test_stream__nothing_happens__has_a_comment_now_and_then(
     assert said.last_id == "0"
 
 
+def test_stream__of_what_seldom_comes__says_how_far_it_is_all_the_same(
+    sqlite_database: Database,
+    make_role: MakeRole,
+    served: Serve,
+    add: Callable[[Database, int], Prediction],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.05)
+    said = served(make_role(sqlite_database)).stream("?kinds=round")
+    for number, line in enumerate(said.lines()):
+        if number == 0:
+            add(sqlite_database, 0)
+        said.hear(line)
+        if said.last_id == "1":
+            break
+    assert said.last_id == "1"
+
+
 REASON = "x" * 100_000
 
 
