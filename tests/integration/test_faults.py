@@ -334,6 +334,7 @@ def test_two_of_three_misbehave_alike__nothing_false_is_published_and_it_comes_b
     oracle.world.misbehave(venues, case.kind, **case.told)
     disturbed = oracle.minutes(9)
     oracle.expect_answers_within(PATIENT_S)
+    oracle.app.pipeline.tell()
     served = web.get(f"/v1/feeds/{FEED}").json()["last_tick"]
     afterwards = oracle.minutes_until_all_is_well(most=14)
     assert [place for place, minute in enumerate(disturbed) if minute.published] == [*PUBLISHED.get(case.kind, NOTHING)]

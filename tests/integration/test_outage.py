@@ -30,6 +30,7 @@ def test_venue_goes_away__the_last_forecast_is_served_with_its_age_and_the_reaso
         app.pipeline._collector.fetchers["binance"]._venue._client.urls["api"]["public"] = "http://127.0.0.1:9/api/v3"
 
         assert app.pipeline.tick(FEED, window_end_ms + MINUTE_MS) is TickOutcome.SKIPPED
+        app.pipeline.tell()
 
         after = client.get(f"/v1/feeds/{FEED}/latest").json()
         assert after["id"] == before["id"]

@@ -240,6 +240,7 @@ def test_two_attesters_down__alarms(two_down: Case) -> None:
 
 def test_two_attesters_down__is_told_by_the_api(oracle: Oracle, two_down: Case) -> None:
     assert two_down.outcome is AttestOutcome.SHORT
+    oracle.app.pipeline.tell()
     ready, feed = oracle.client.get("/readyz").json(), oracle.client.get(f"/v1/feeds/{FEED}").json()
     for attesting in (ready["attesting"], feed["chain"]["attesting"]):
         assert attesting["outcome"] == "short"

@@ -150,5 +150,6 @@ def test_service__after_a_stranger_published__counts_the_window_as_confirmed_by_
     assert (body["status"], onchain["state"], onchain["ours"]) == (Status.CONFIRMED, "confirmed", False)
     assert (onchain["tx_hash"], onchain["block_number"]) == (mined.tx_hash, mined.block)
     assert client.get(f"{URL}/update").json()["published"] is True
+    service.pipeline.tell()
     assert client.get(URL).json()["chain"]["publishing"]["outcome"] == "published-by-others"
     assert len(chain.published()) == 1
