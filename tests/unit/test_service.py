@@ -231,13 +231,13 @@ def test_start__on_a_cluster__has_a_thread_for_each_job_it_may_be_given_two_for_
     assert (running, pipeline.owners_freed) == (8, 1)
 
 
-def test_start__on_this_machine__has_a_thread_for_each_worker_and_two_for_the_chain() -> None:
+def test_start__on_this_machine__has_a_thread_for_each_worker_two_for_the_chain_and_one_to_tell() -> None:
     pool = Stoppable(slots=2)
     service = proving_service(CountingPipeline(), pool, pool, jobs=32)
     service.start()
     running = len(service._threads)
     service.stop()
-    assert running == 4
+    assert running == 5
 
 
 def test_stop__ends_prover_and_pool_and_every_thread_at_once() -> None:
