@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where two processes share the tests, those that share what is costly to set up stay together."""
     for item in items:
         kind, *folders, _ = place = item.path.relative_to(ROOT / "tests").parts
-        together = [kind, *folders] if kind == "e2e" or folders and kind == "integration" else place
+        together = [kind, *folders] if kind == "e2e" or (folders and kind == "integration") else place
         item.add_marker(pytest.mark.xdist_group("/".join(together)))
 
 
