@@ -45,13 +45,11 @@ RECORDED = ROOT.parent / "shared" / "data"
 WINDOW_END_MS = 1_757_937_600_000  # 2025-09-15T12:00:00Z, a Monday
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Where two processes share the tests, those that share what is costly to set up stay together."""
-    for item in items:
-        kind, *folders, _ = place = item.path.relative_to(ROOT / "tests").parts
-        together = [kind, *folders] if kind == "e2e" or (folders and kind == "integration") else place
-        item.add_marker(pytest.mark.xdist_group("/".join(together)))
+    kind, *folders, _ = place = item.path.relative_to(ROOT / "tests").parts
+    together = [kind, *folders] if kind == "e2e" or (folders and kind == "integration") else place
+    item.add_marker(pytest.mark.xdist_group("/".join(together)))
 
 
 @pytest.fixture(autouse=True)

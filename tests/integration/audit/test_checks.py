@@ -117,11 +117,12 @@ def _without_venue(document: dict[str, Any]) -> None:
     document["candles_sha256"] = _digest(document)
 
 
-def _one_candle_other(document: dict[str, Any]) -> None:
-    """A close of one venue, by so much that another return is the median, with the digest that goes with it."""
-    row = document["candles"]["binance"][-2]
-    row[4] *= 1.002
-    row[2] = max(row[2], row[4])
+def _other_closes(document: dict[str, Any]) -> None:
+    """A close of every venue, with the digest that goes with it: of one alone, the jump might be set aside."""
+    for rows in document["candles"].values():
+        row = rows[-2]
+        row[4] *= 1.002
+        row[2] = max(row[2], row[4])
     document["candles_sha256"] = _digest(document)
 
 
@@ -200,7 +201,7 @@ CHANGES: list[tuple[str, Change, str]] = [
     ("a venue's market, to euro", _market("kraken", "BTC/EUR"), "markets"),
     ("a venue's market, to another coin", _market("binance", "ETH/USDT"), "markets"),
     ("a market without candles", _market("okx", "BTC/USDT"), "markets"),
-    ("a close, with its digest", _one_candle_other, "observation"),
+    ("closes, with their digest", _other_closes, "observation"),
     ("a venue left out, with the digest", _without_venue, "observation"),
     ("the quorum, to more than there are venues", _put("quorum", 16), "observation"),
     ("the quorum, to one", _put("quorum", 1), "sha256"),
