@@ -20,7 +20,7 @@ demo: setup
 
 test: setup forge-test
 	cd dashboard && npm test --silent
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2
 
 # What takes long and is covered in small by the others: by hand, before a release.
 test-slow: setup

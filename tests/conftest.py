@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from pytest_socket import disable_socket, enable_socket
+from xdist.scheduler import LoadScopeScheduling
 
 import app.training  # noqa: F401  it decides how threads wait, before any test loads torch
 from app.candles.venue import Page, Venue
@@ -45,11 +46,18 @@ RECORDED = ROOT.parent / "shared" / "data"
 WINDOW_END_MS = 1_757_937_600_000  # 2025-09-15T12:00:00Z, a Monday
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Where two processes share the tests, those that share what is costly to set up stay together."""
-    kind, *folders, _ = place = item.path.relative_to(ROOT / "tests").parts
-    together = [kind, *folders] if kind == "e2e" or (folders and kind == "integration") else place
-    item.add_marker(pytest.mark.xdist_group("/".join(together)))
+class TogetherByFolder(LoadScopeScheduling):
+    """Where two processes share the tests, those that share what is costly to set up stay in one of them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        _, kind, *place = nodeid.partition("::")[0].split("/")
+        folders = place[:-1]
+        return "/".join([kind, *(folders if kind == "e2e" or (folders and kind == "integration") else place)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherByFolder:
+    return TogetherByFolder(config, log)
 
 
 @pytest.fixture(autouse=True)
