@@ -67,7 +67,7 @@ class Pipeline:
         self._submissions = submissions
         self._judgements = judgements
         self._identity = identity
-        self._told = Standing()
+        self._told: Standing | None = None
         self._told_at_ms = 0
         self._clock = clock
         self._metrics = metrics

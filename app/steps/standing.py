@@ -50,6 +50,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
+    market: Market
     ticks: Mapping[str, TickReport] = field(default_factory=dict)
     """The last one of each feed."""
     venues: Mapping[str, VenueHealth] = field(default_factory=dict)
@@ -57,7 +58,6 @@ class Standing:
     """The median of the venues' clocks against this machine's."""
     attesting: Said | None = None
     publishing: Said | None = None
-    market: Market = "live"
     market_speed: float = 1.0
     """Market seconds per second of the wall."""
     prover_process_ids: tuple[int, ...] = ()

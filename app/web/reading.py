@@ -81,14 +81,15 @@ class Reader:
 
     def standing(self, store: Store) -> tuple[Standing, int | None]:
         """How things stand as the newest pipeline says, and when it said so (wall clock); none when none ever did."""
+        unknown = Standing(market="simulated" if self._app.settings.venue_urls else "live")
         found = store.standings.newest()
         if found is None:
-            return Standing(market="simulated" if self._app.settings.venue_urls else "live"), None
+            return unknown, None
         seen_ms, said = found
         try:
             return Standing.from_json(said), seen_ms
         except ValueError:  # of another version, while one takes the other's place
-            return Standing(), seen_ms
+            return unknown, seen_ms
 
     def feed(self, name: str) -> FeedOut:
         served, clock, target = self.served(name), self._app.clock, self._app.target
