@@ -3,7 +3,7 @@
 # make check  ruff, mypy, import-linter, forge fmt, tsc, prettier      make serve  the service on the settings of .env      make clean
 # of the contracts: make forge-test   make coverage   make snapshot   make slither   make fixture   (CONTRIBUTING.md)
 
-EXTRAS ?= dev,train,postgres,cluster
+EXTRAS ?= dev,train,postgres,cluster,tracing
 BIN := .venv/bin
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # Not the wrapper that npm puts on the path: it exits with 0 whatever happens.

@@ -68,6 +68,38 @@ class Settings(BaseSettings):
     event_retention_days: int = Field(
         default=7, ge=1, description="Older events are forgotten: a stream can be resumed for that long."
     )
+    prediction_retention_days: int = Field(
+        default=0,
+        ge=0,
+        description="Older predictions go, with proofs, signatures and transactions; outcomes stay. 0 keeps all.",
+    )
+
+    verify_rate: str = Field(
+        default="30/minute", description="Bundles that one client may have checked: COUNT/UNIT; empty for no limit."
+    )
+    bundle_rate: str = Field(
+        default="120/minute",
+        description="Bundles, SRS files and pages of history that one client may ask for; empty for no limit.",
+    )
+    max_streams: int = Field(default=2000, ge=1, description="Streams at once; whoever comes later is told to wait.")
+    max_streams_per_client: int = Field(default=20, ge=1, description="Streams at once of one client.")
+    max_connections: int = Field(default=4000, ge=1, description="Connections at once; whoever comes later gets 503.")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For says who the client is, comma separated.",
+    )
+
+    log_format: Literal["text", "json"] = Field(default="text", description="Lines for people, or JSON for collectors.")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Where pipeline, prover and submitter tell their metrics; nowhere if unset. API and serve: /metrics.",
+    )
+    otlp_endpoint: AnyHttpUrl | None = Field(
+        default=None,
+        description="OpenTelemetry collector that traces go to, OTLP over HTTP: http://127.0.0.1:4318. Needs `tracing`.",
+    )
 
     feeds: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("btc-usdt-4h",), min_length=1, description="Feeds to serve, comma separated, named base-quote-horizon."
@@ -216,7 +248,15 @@ class Settings(BaseSettings):
     max_bundle_bytes: int = Field(default=16 * 2**20, gt=0, description="Largest bundle that `verify` reads.")
 
     @field_validator(
-        "feeds", "venues", "trusted_srs", "use_srs", "rpc_urls", "attesters", "cors_origins", mode="before"
+        "feeds",
+        "venues",
+        "trusted_srs",
+        "use_srs",
+        "rpc_urls",
+        "attesters",
+        "cors_origins",
+        "trusted_proxies",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
