@@ -9,12 +9,14 @@ OracleError
 │   ├── CandleFileInvalid
 │   ├── UnknownSrs                404
 │   ├── SrsInvalid                the file that was brought is not a sound SRS
+│   ├── EncodingRefused           415  requests are read as they are, never unpacked
 │   ├── SignatureInvalid          422  it is nobody's signature over this claim
 │   ├── ProposalTooLarge          413
 │   ├── NotAProposer              401  the proposers' token is missing or wrong
 │   ├── BundleMalformed           422
 │   │   └── BundleOutOfForm       it is a bundle, but one field cannot be right
-│   └── BundleTooLarge            413
+│   ├── BundleTooLarge            413
+│   └── BackupRefused             it cannot be written, or not be restored, as it was asked
 ├── AlreadySigned                 409  an attester signs one input commitment per window
 ├── NotNow                        503  ask again later
 │   ├── VenueUnavailable
@@ -24,6 +26,8 @@ OracleError
 │   ├── NoForecastYet
 │   ├── ProofNotReady             409
 │   ├── AttestationsMissing       too few attesters have signed
+│   ├── Busy                      as many are served as can be
+│   ├── TooManyRequests           429  this client asks more often than one may
 │   └── CandlesGone               410  (never comes back)
 ├── ProvingFailed                 500
 │   ├── ProofRejected             the proof we made does not verify
@@ -47,6 +51,8 @@ OracleError
     ├── PortInUse
     ├── PagesMissing              the dashboard was not built
     └── StoreUnavailable          503
+        ├── StoreInUse            another process works on the SQLite file already
+        └── SchemaUnknown         a newer version wrote the database
 """
 
 from __future__ import annotations
@@ -112,6 +118,12 @@ class SrsInvalid(BadInput):
     """The file is not a sound structured reference string."""
 
 
+class EncodingRefused(BadInput):
+    """Requests are read as they are: send the body without Content-Encoding."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+
+
 class CandleFileInvalid(BadInput):
     """The candle file cannot be used."""
 
@@ -130,6 +142,10 @@ class BundleTooLarge(BadInput):
     """The bundle is larger than this service reads."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class BackupRefused(BadInput):
+    """The backup cannot be written or restored like this."""
 
 
 class SignatureInvalid(BadInput):
@@ -194,6 +210,18 @@ class AttestationsMissing(NotNow):
     """Too few attesters have signed."""
 
     retry_after_s = 5
+
+
+class Busy(NotNow):
+    """As many are served as can be at once."""
+
+    retry_after_s = 5
+
+
+class TooManyRequests(NotNow):
+    """This client asks more often than one may."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
 
 
 class CandlesGone(NotNow):
@@ -294,3 +322,11 @@ class StoreUnavailable(Misconfigured):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     retry_after_s = 5
+
+
+class StoreInUse(StoreUnavailable):
+    """Another process works on this SQLite file already."""
+
+
+class SchemaUnknown(StoreUnavailable):
+    """The database was written by a newer version."""

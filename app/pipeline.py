@@ -1,8 +1,8 @@
 """One forecast, from candles to chain. Read this first.
 
 `tick` runs once a minute and ends with a stored prediction and its proof job; `prove_next`, `attest_next` and
-`submit_next` take it from there. Each is idempotent and may run in any number of processes on one database: what one
-of them was killed over, a later call takes up again.
+`submit_next` take it from there. Each is idempotent and may run in any number of processes on one database: leases keep
+them from doing the same thing twice, and what one of them was killed over, a later call takes up again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.clock import Clock, wall_ms
-from app.errors import NotNow, OracleError, WindowIncomplete
+from app.errors import NotNow, OracleError, StoreUnavailable, WindowIncomplete
 from app.features.variation import observe
 from app.metrics import Metrics
 from app.steps.attest import AttestOutcome, AttestStep
@@ -21,8 +21,9 @@ from app.steps.judge import JudgeStep
 from app.steps.prove import ProofStep, ProveOutcome
 from app.steps.publishing import OracleTarget, StepReport, SubmitOutcome
 from app.steps.served import ServedFeed
-from app.steps.standing import Market, Said, Standing, TickOutcome, TickReport
+from app.steps.standing import EVERY_ROLE, Market, Role, Said, Standing, TickOutcome, TickReport
 from app.steps.submit import SubmitStep
+from app.steps.turns import Turns, ticking
 from app.store.database import Database
 from app.store.retention import prune_events
 from app.types import DAY_MS, Forecast, Observation, Prediction, Sources, Status, iso, prediction_id
@@ -31,15 +32,17 @@ log = logging.getLogger(__name__)
 
 _TELL_EVERY_MS = 10_000
 """So often it is said at least: whoever has not said anything for longer has ended."""
+_ATTESTING, _PRUNING = "attest", "prune"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a pipeline's process says of itself to the others, and how long it keeps what it told."""
+    """What a process says of itself to the others, and how long it keeps what it told."""
 
     owner: str
     """Its name among all processes on the database."""
     market: Market = "live"
+    roles: frozenset[Role] = EVERY_ROLE
     prover_process_ids: Callable[[], Sequence[int]] = tuple
     event_retention_ms: int = 7 * DAY_MS
 
@@ -57,6 +60,7 @@ class Pipeline:
         clock: Clock,
         metrics: Metrics,
         identity: Identity,
+        turns: Turns,
     ) -> None:
         self.feeds = feeds
         self.last_tick: dict[str, TickReport] = {}
@@ -67,6 +71,7 @@ class Pipeline:
         self._submissions = submissions
         self._judgements = judgements
         self._identity = identity
+        self._turns = turns
         self._told: Standing | None = None
         self._told_at_ms = 0
         self._clock = clock
@@ -88,11 +93,22 @@ class Pipeline:
         return self._proofs.next()
 
     def attest_next(self) -> AttestOutcome:
-        """Proof → signatures of attesters who have seen its inputs themselves."""
-        return self._attestations.next()
+        """Proof → signatures of attesters who have seen its inputs themselves. One process at a time asks them."""
+        if not self._turns.take(_ATTESTING):
+            return AttestOutcome.TAKEN
+        outcome = self._attestations.next()
+        if outcome is not AttestOutcome.IDLE:
+            self._turns.give_back(_ATTESTING)
+        return outcome
 
     def submit_next(self) -> SubmitOutcome:
-        """Signed proof, when it is due → transaction → round of the oracle, followed until it is settled."""
+        """Signed proof, when it is due → transaction → round of the oracle, followed until it is settled.
+
+        One process at a time sends for an account, and goes on until it ends: nonces come one after the other.
+        """
+        target = self.target
+        if target and target.sender and not self._turns.take(f"send {target.oracle.chain_id} {target.sender.address}"):
+            return SubmitOutcome.TAKEN
         return self._submissions.next()
 
     def judge_next(self, feed: str, window_end_ms: int) -> int:
@@ -100,8 +116,12 @@ class Pipeline:
         return len(self._judgements.next(feed, window_end_ms))
 
     def free_jobs_of_the_dead(self, is_alive: Callable[[str], bool]) -> None:
-        """At start-up: take up at once what processes that have ended since were proving."""
+        """At start-up: take up at once what processes that have ended since were doing."""
         self._proofs.free_jobs_of_the_dead(is_alive)
+        with self._database.unit_of_work() as store:
+            for owner in store.leases.owners():
+                if not is_alive(owner):
+                    store.leases.release_all(owner)
 
     @property
     def target(self) -> OracleTarget | None:
@@ -116,7 +136,8 @@ class Pipeline:
         return self._submissions.last
 
     def tell(self) -> None:
-        """Write down how everything stands, where that has changed, for the API processes to tell."""
+        """Write down how everything stands, where that has changed, for the API processes to tell; keep our leases."""
+        self._turns.keep()
         standing, now_ms = self.standing(), wall_ms()
         if standing == self._told and now_ms < self._told_at_ms + _TELL_EVERY_MS:
             return
@@ -138,10 +159,14 @@ class Pipeline:
             market_speed=self._clock.speed,
             prover_process_ids=tuple(self._identity.prover_process_ids()),
             sender=sender.address if sender else None,
+            roles=tuple(role for role in Role if role in self._identity.roles),
+            prover_slots=self._proofs.slots if Role.PROVER in self._identity.roles else 0,
         )
 
     def prune(self) -> None:
-        """Candles and events past their retention go."""
+        """Candles and events past their retention go. The lease is left to lapse: once is enough for all processes."""
+        if not self._turns.take(_PRUNING):
+            return
         self._collector.prune()
         prune_events(self._database, wall_ms() - self._identity.event_retention_ms)
 
@@ -150,25 +175,71 @@ class Pipeline:
         self._collector.stop()
         self._attestations.stop()
 
-    def tick(self, feed: str, window_end_ms: int) -> TickOutcome:
-        """`forecast`, with every way it can end counted, logged and kept for the API to tell."""
+    def close(self) -> None:
+        """After the last step: other processes need not wait for our leases to lapse."""
+        try:
+            self._turns.give_all_back()
+        except StoreUnavailable as error:
+            log.warning("leases are left to lapse: %s", error)
+
+    def tick(self, feed: str, window_end_ms: int) -> TickOutcome | None:
+        """`forecast`, unless that is done, with every way it can end told; none while another process is at it."""
+        turn = ticking(feed)
+        try:
+            if not self._turns.take(turn):
+                return None
+        except StoreUnavailable as error:
+            self._report(feed, TickOutcome.FAILED, str(error), window_end_ms)
+            return TickOutcome.FAILED
+        try:
+            return self._tick(feed, window_end_ms)
+        finally:
+            self._end_turn(turn)
+
+    def _tick(self, feed: str, window_end_ms: int) -> TickOutcome:
         outcome, reason, detail = TickOutcome.FAILED, None, "stopped by an unexpected error"
         left_out: Mapping[str, str] = {}
         try:
-            prediction, added = self.forecast(feed, window_end_ms)
+            prediction, added = self._known(feed, window_end_ms), False
+            if prediction is None:
+                prediction, added = self.forecast(feed, window_end_ms)
             outcome = TickOutcome.PREDICTED if added else TickOutcome.ALREADY_PREDICTED
             left_out = prediction.sources.left_out
             detail = f"{prediction.regime}, volatility {prediction.vol_annualised:.1%} a year"
         except NotNow as error:
             outcome, reason, detail = TickOutcome.SKIPPED, error.slug(), str(error)
-            self._metrics.skipped.labels(feed, reason).inc()
         except OracleError as error:
             detail = str(error)
         finally:
-            self.last_tick[feed] = TickReport(outcome, reason, detail, window_end_ms, self._clock.now_ms(), left_out)
-            self._metrics.ticks.labels(feed, outcome).inc()
-            log.info("%s at %s: %s (%s)", feed, iso(window_end_ms), outcome, detail)
+            self._report(feed, outcome, detail, window_end_ms, reason, left_out)
         return outcome
+
+    def _known(self, feed: str, window_end_ms: int) -> Prediction | None:
+        served = self.feeds[feed]
+        with self._database.unit_of_work(write=False) as store:
+            return store.predictions.get(prediction_id(feed, window_end_ms, served.model.model_id))
+
+    def _end_turn(self, turn: str) -> None:
+        try:
+            self._turns.give_back(turn)
+        except OracleError as error:
+            log.warning("%s: %s", turn, error)  # it lapses
+
+    def _report(
+        self,
+        feed: str,
+        outcome: TickOutcome,
+        detail: str,
+        window_end_ms: int,
+        reason: str | None = None,
+        left_out: Mapping[str, str] | None = None,
+    ) -> None:
+        now_ms = self._clock.now_ms()
+        self.last_tick[feed] = TickReport(outcome, reason, detail, window_end_ms, now_ms, left_out or {})
+        self._metrics.ticks.labels(feed, outcome).inc()
+        if reason is not None:
+            self._metrics.skipped.labels(feed, reason).inc()
+        log.info("%s at %s: %s (%s)", feed, iso(window_end_ms), outcome, detail)
 
     def _observe(self, collected: Collected, served: ServedFeed) -> Observation:
         """Raises `WindowIncomplete`, with the venues that it was tried without."""

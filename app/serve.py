@@ -1,9 +1,14 @@
-"""The service and its HTTP side in one process, or the HTTP side alone, until a signal ends it."""
+"""The service and its HTTP side in one process, or some of it, until a signal ends it."""
 
 from __future__ import annotations
 
 import logging
+import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from app.clock import Clock
 from app.service import Service
@@ -17,13 +22,27 @@ log = logging.getLogger(__name__)
 
 def serve(app: Application, listener: socket.socket) -> None:
     """Tick, prove, submit and answer until Ctrl-C or SIGTERM; what is unfinished then stays in the store."""
-    service = Service(app)
-    service.start()
-    try:
+    with _at_work(app):
         log.info("dashboard and API at %s — Ctrl-C ends everything", address(listener))
         run(create_web(app), listener)
+    log.info("ended")
+
+
+def serve_roles(app: Application) -> None:
+    """Do what the application's roles are until Ctrl-C or SIGTERM, without HTTP."""
+    asked_to_end = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        asked_to_end.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with _at_work(app):
+            log.info("at work: %s — Ctrl-C ends it", ", ".join(sorted(app.roles)))
+            asked_to_end.wait()
     finally:
-        service.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
     log.info("ended")
 
 
@@ -33,3 +52,13 @@ def serve_api(settings: Settings, listener: socket.socket, clock: Clock | None =
         log.info("API at %s — Ctrl-C ends it", address(listener))
         run(create_web(role), listener)
     log.info("ended")
+
+
+@contextmanager
+def _at_work(app: Application) -> Iterator[None]:
+    service = Service(app)
+    try:
+        service.start()
+        yield
+    finally:
+        service.stop()

@@ -1,4 +1,4 @@
-"""Keeps the pipeline going: a tick a minute, a thread for each prover process, for signatures, and for the chain."""
+"""Keeps the roles of a process going: a tick a minute, a thread for each prover, for signatures, and for the chain."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,18 +20,24 @@ from app.errors import OracleError
 from app.steps.attest import AttestOutcome
 from app.steps.prove import ProveOutcome
 from app.steps.publishing import SubmitOutcome
-from app.steps.standing import TickOutcome
+from app.steps.standing import Role, TickOutcome
 from app.types import MINUTE_MS
 from app.wiring import Application
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 1.0
+_IDLE_ALONE_S = 0.25
+"""Where no tick of this process says that there is work."""
 _AFTER_FAILURE_S = 2.0
 _GATHERING_S = 0.02
 _FIRST_LOOK_S = 0.1
 """A local chain has mined a transaction by then; a public one is asked again every `_IDLE_S`."""
 _TICK_AGAIN_S = 5.0
+_TICK_TAKEN_S = 1.0
+"""How soon it is looked whether the process that ticks has come to an end, one way or another."""
+_STOP_S = 5.0
+"""What is under way gets so long to notice that the process is to end."""
 _NOTHING_NOW = (
     SubmitOutcome.NO_CHAIN,
     SubmitOutcome.NO_ACCOUNT,
@@ -46,16 +53,20 @@ _NOT_AGAIN_AT_ONCE = (
     SubmitOutcome.FEES_TOO_HIGH,
     SubmitOutcome.BALANCE_TOO_LOW,
 )
-_TRY_AGAIN = (TickOutcome.SKIPPED, TickOutcome.FAILED)
+_TRY_AGAIN = (None, TickOutcome.SKIPPED, TickOutcome.FAILED)
 _PRUNE_EVERY_S = 3600.0
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Service:
-    """The background work of one process. `start` returns at once; `stop` leaves unfinished work in the store."""
+    """The background work of one process, by its roles.
+
+    `start` returns at once; `stop` leaves unfinished work in the store.
+    """
 
     def __init__(self, application: Application) -> None:
         self._app = application
+        self._idle_s = _IDLE_S if Role.PIPELINE in application.roles else _IDLE_ALONE_S
         self._stopping = threading.Event()
         self._work = threading.Event()
         self._proofs = threading.Event()
@@ -67,30 +78,41 @@ class Service:
 
     def start(self) -> None:
         self._app.pipeline.free_jobs_of_the_dead(_is_alive)
-        most = self._app.settings.prover_jobs if self._app.prover is not self._app.pool else self._app.pool.slots
-        loops = [partial(self._prove, number) for number in range(most)] + [self._attest, self._submit, self._tell]
-        for loop in loops:
-            thread = threading.Thread(target=self._keep_going, args=(loop,))
+        for loop in self._loops():
+            thread = threading.Thread(target=self._keep_going, args=(loop,), name=_name(loop), daemon=True)
             thread.start()
             self._threads.append(thread)
-        for feed in self._app.pipeline.feeds:
-            self._schedule(feed)
-        # Every whole hour, also where nothing runs for an hour at a stretch.
-        self._scheduler.add_job(self._prune, IntervalTrigger(seconds=_PRUNE_EVERY_S, start_date=_EPOCH))
+        if Role.PIPELINE in self._app.roles:
+            for feed in self._app.pipeline.feeds:
+                self._schedule(feed)
+            # Every whole hour, also where nothing runs for an hour at a stretch.
+            self._scheduler.add_job(self._prune, IntervalTrigger(seconds=_PRUNE_EVERY_S, start_date=_EPOCH))
         self._scheduler.start()
 
     def stop(self) -> None:
+        """What does not end within seconds is left behind with its lease, and taken up when that has lapsed."""
         self._stopping.set()
-        self._work.set()
-        self._proofs.set()
-        self._signatures.set()
-        self._told.set()
+        for event in (self._work, self._proofs, self._signatures, self._told):
+            event.set()
         self._app.pipeline.stop()
         self._scheduler.shutdown(wait=False)
         self._app.pool.stop()  # a proof under way is handed back by the thread that waits for it
         self._app.prover.stop()
+        give_up = time.monotonic() + _STOP_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, give_up - time.monotonic()))
+        left = [thread.name for thread in self._threads if thread.is_alive()]
+        if left:
+            log.warning("not waited for any longer: %s; others take it up when its lease lapses", ", ".join(left))
+
+    def _loops(self) -> list[Callable[[], None]]:
+        loops: list[Callable[[], None]] = [self._tell]
+        if Role.PROVER in self._app.roles:
+            most = self._app.settings.prover_jobs if self._app.prover is not self._app.pool else self._app.pool.slots
+            loops += [partial(self._prove, number) for number in range(most)]
+        if Role.SUBMITTER in self._app.roles:
+            loops += [self._attest, self._submit]
+        return loops
 
     def _schedule(self, feed: str) -> None:
         clock, settle_s = self._app.clock, self._app.settings.settle_s
@@ -123,12 +145,14 @@ class Service:
             outcome = self._app.pipeline.tick(feed, window_end_ms)
             self._work.set()
             self._told.set()
-            if outcome not in _TRY_AGAIN:  # while venues are away, minutes that are missing may still come
+            # While venues are away, minutes that are missing may still come; what others ticked they judge.
+            if outcome is TickOutcome.PREDICTED:
                 self._judge(feed, window_end_ms)
             if outcome not in _TRY_AGAIN and clock.last_minute_ms() == window_end_ms:
                 return
             to_next_s = clock.seconds_until(window_end_ms + MINUTE_MS) + self._app.settings.settle_s
-            self._stopping.wait(max(0.0, min(_TICK_AGAIN_S / clock.speed, to_next_s)))
+            pause_s = _TICK_TAKEN_S if outcome is None else _TICK_AGAIN_S
+            self._stopping.wait(max(0.0, min(pause_s / clock.speed, to_next_s)))
 
     def _judge(self, feed: str, window_end_ms: int) -> None:
         try:
@@ -178,7 +202,7 @@ class Service:
 
     def _wait(self, event: threading.Event) -> None:
         if not self._stopping.is_set():
-            event.wait(_IDLE_S)
+            event.wait(self._idle_s)
             event.clear()
 
     def _keep_going(self, step: Callable[[], None]) -> None:
@@ -198,8 +222,8 @@ def _name(step: Callable[[], None]) -> str:
 
 
 def _is_alive(owner: str) -> bool:
-    """Whether a job's owner ("host:pid") may still be at work; of other machines we cannot know."""
-    host, _, pid = owner.rpartition(":")
+    """Whether who holds a job ("host:pid:token") may still be at work; of other machines we cannot know."""
+    host, pid, *_ = owner.split(":")
     if host != socket.gethostname():
         return True
     return int(pid) != os.getpid() and psutil.pid_exists(int(pid))

@@ -23,7 +23,7 @@ from app.cli.check import check, version
 from app.cli.contracts import contracts
 from app.cli.db import db
 from app.cli.keys import keys
-from app.cli.prover import prover
+from app.cli.roles import pipeline, prover, submitter
 from app.cli.running import demo, predict, serve
 from app.cli.settings import settings
 from app.cli.srs import srs
@@ -69,7 +69,9 @@ _add(_TRY, watch, "veriregime watch", "veriregime watch --url http://127.0.0.1:8
 _add(_RUN, serve, "VERIREGIME_FEEDS=btc-usdt-4h,eth-usdt-4h veriregime serve --port 8000")
 _add(_RUN, api, "VERIREGIME_DATABASE_URL=postgresql+psycopg://… veriregime api --port 8001")
 _add(_RUN, attest, "VERIREGIME_ATTESTER_KEY_FILE=key.json veriregime attest --port 8100")
-_add(_RUN, prover, "veriregime prover tcp://scheduler:8786 --workers 2")
+_add(_RUN, pipeline, "VERIREGIME_DATABASE_URL=postgresql+psycopg://… veriregime pipeline")
+_add(_RUN, prover, "veriregime prover --workers 2", "veriregime prover tcp://scheduler:8786 --workers 2")
+_add(_RUN, submitter, "VERIREGIME_SUBMITTER_KEY_FILE=key.json veriregime submitter")
 _add(_CHECK, check, "veriregime check", "veriregime check --json | jq '.[] | select(.level != \"ok\")'")
 _add(_CHECK, settings, "veriregime settings", "veriregime settings --current")
 _add(_CHECK, verify, "veriregime verify veriregime-ID.json", "curl -s …/v1/predictions/ID/bundle | veriregime verify -")

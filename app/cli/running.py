@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.terminal import JsonFlag, Port, print_json, read_settings, time_option
+from app.cli.terminal import (
+    JsonFlag,
+    MarketStart,
+    Port,
+    Speed,
+    WallStart,
+    market_clock,
+    print_json,
+    read_settings,
+    time_option,
+)
 from app.errors import UnknownFeed
 
 if TYPE_CHECKING:
@@ -56,7 +66,9 @@ def demo(
     _print_forecast(result, as_json)
 
 
-def serve(port: Port = None) -> None:
+def serve(
+    port: Port = None, market_start_ms: MarketStart = None, wall_start_ms: WallStart = 0, speed: Speed = 1.0
+) -> None:
     """Run the service: ticks, proofs, signatures, submissions, HTTP.
 
     Everything in one process. Goes on until Ctrl-C or SIGTERM; what is unfinished then is taken up at the next start.
@@ -69,7 +81,11 @@ def serve(port: Port = None) -> None:
 
     settings = read_settings(port=port)
     listener = listen(settings.host, settings.port)
-    with history_progress() as progress, application(settings, progress=progress) as app:
+    clock = market_clock(market_start_ms, wall_start_ms, speed)
+    with (
+        history_progress() as progress,
+        application(settings, at_work=True, clock=clock, progress=progress) as app,
+    ):
         serve_until_stopped(app, listener)
 
 

@@ -37,12 +37,16 @@ from app.types import (
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_MS = 5_000
+_LOOK_S = 0.2
+"""How soon a round of questions notices that the process is to end."""
 _SETTLED = (AttestationOutcome.SIGNED, AttestationOutcome.REFUSED, AttestationOutcome.INVALID)
 
 
 class AttestOutcome(StrEnum):
     NO_ORACLE = "no-oracle"
     IDLE = "idle"
+    TAKEN = "taken"
+    """Another process asks."""
     ATTESTED = "attested"
     SHORT = "short"
     CHAIN_UNAVAILABLE = "chain-unavailable"
@@ -118,7 +122,7 @@ class AttestStep:
         self._attesters = tuple({attester.name: attester for attester in attesters}.values())
         self._time_limit_s = time_limit_s
         self._alarmed: tuple[str, str] | None = None
-        self._stopped = False
+        self.stopped = False
 
     def next(self) -> AttestOutcome:
         """Signatures for the newest proved prediction of a feed that lacks them."""
@@ -139,7 +143,7 @@ class AttestStep:
 
     def stop(self) -> None:
         """Answers that are still to come are not recorded any more."""
-        self._stopped = True
+        self.stopped = True
 
     def _work(self, store: Store, oracle: OracleAt, panel: Panel, since_ms: int) -> _Work | None:
         for prediction_id in store.attestations.newest_proved(self._feeds, since_ms):
@@ -202,7 +206,7 @@ class AttestStep:
 
     def record(self, work: _Work, oracle: OracleAt, panel: Panel, attester: Attester, answer: Answer) -> Answer:
         """Store, count and log one answer; gives it as it counts."""
-        if self._stopped:
+        if self.stopped:
             return answer
         signer = answer.signature.signer if answer.signature else None
         if signer is not None and signer not in panel.signers:
@@ -248,10 +252,13 @@ class _Round:
             threading.Thread(target=self._ask, args=(attester,), daemon=True).start()
         waiting = {attester.name: attester for attester in self._work.attesters}
         signers = set(self._work.signed_by)
-        while waiting and len(signers) < self._panel.threshold:
+        while waiting and len(signers) < self._panel.threshold and not self._step.stopped:
+            left_s = give_up - time.monotonic()
             try:
-                attester, answer = self._answers.get(timeout=max(0.0, give_up - time.monotonic()))
+                attester, answer = self._answers.get(timeout=max(0.0, min(_LOOK_S, left_s)))
             except queue.Empty:
+                if left_s > _LOOK_S:
+                    continue
                 break
             del waiting[attester.name]
             counted = self._record(attester, answer)

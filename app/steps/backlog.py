@@ -13,7 +13,7 @@ _REMEMBERED_S = 600.0
 
 
 class Backlog:
-    """What the last proofs took against what arrives. Only this process's own provers count: others may do more."""
+    """What the last proofs of this process took against what arrives."""
 
     def __init__(self, catch_up_s: float, arrivals_per_s: float, windows_at_once: int) -> None:
         self._catch_up_s = catch_up_s

@@ -27,6 +27,7 @@ from app.types import Attempt, AttemptOutcome, ModelId, Prediction, PredictionId
 log = logging.getLogger(__name__)
 
 _SHED_EVERY_S = 5.0
+_HEARD_OF_MS = 30_000
 _GATHER_MS = 400
 """How long the first window of a minute waits for those of the other feeds, where they are proved together."""
 _JOINT_AGAINST_SINGLE = 9.0
@@ -87,6 +88,10 @@ class ProofStep:
         self._models = Counter(served.model.model_id for served in feeds.values())
         self._shed_next = 0.0
         self._shedding = threading.Lock()
+
+    @property
+    def slots(self) -> int:
+        return self._prover.slots
 
     def next(self) -> ProveOutcome:
         """Prove the newest window that waits, or the newest of several feeds together."""
@@ -264,7 +269,7 @@ class ProofStep:
             if time.monotonic() < self._shed_next:
                 return
             self._shed_next = time.monotonic() + _SHED_EVERY_S
-        slots = self._prover.slots
+        slots = self._prover.slots + self._slots_of_others()
         bearable = self._backlog.bearable(slots)
         if bearable is None:
             return
@@ -279,3 +284,9 @@ class ProofStep:
         if shed:
             self._metrics.shed.inc(shed)
             log.warning("%d windows %s", shed, reason)
+
+    def _slots_of_others(self) -> int:
+        """Proofs that other processes on the database make at once, as far as they were heard of lately."""
+        with self._database.unit_of_work(write=False) as store:
+            told = store.standings.others(self._policy.owner, wall_ms() - _HEARD_OF_MS)
+        return sum(int(said.get("prover_slots", 0)) for said in told)

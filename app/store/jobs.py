@@ -18,6 +18,8 @@ from app.store.tables import predictions, proof_jobs, proofs
 from app.types import Attempt, AttemptOutcome, EventKind, Forecast, JobState, PredictionId, Proof, ProofJob, Status
 
 _RETRY_PAUSE_MS = 1_000
+_FARTHEST = 2
+"""Leases: what waits for longer than so many was leased, or put back, by a clock that has been set back since."""
 _ALL = 2**31 - 1
 """SQLite takes an OFFSET only after a LIMIT."""
 
@@ -42,8 +44,9 @@ class ProofJobs:
 
         A job whose lease lapsed after its last attempt is given up: its prediction is `failed`.
         """
-        self._give_up_lapsed(now_ms, max_attempts)
-        waiting = self._waiting(now_ms, models, feeds).order_by(proof_jobs.c.window_end_ms.desc()).limit(1)
+        due = _due(now_ms, lease_ms)
+        self._give_up_lapsed(due, max_attempts)
+        waiting = self._open(models, feeds).where(due).order_by(proof_jobs.c.window_end_ms.desc()).limit(1)
         row = self._connection.execute(waiting.with_for_update(skip_locked=True)).one_or_none()
         return None if row is None else self._take(row, owner, now_ms, lease_ms)
 
@@ -62,7 +65,7 @@ class ProofJobs:
 
         Only first attempts are taken: a window whose joint proof failed is proved alone.
         """
-        fresh = self._waiting(now_ms, [model], feeds).where(proof_jobs.c.attempts == 0)
+        fresh = self._open([model], feeds).where(_due(now_ms, lease_ms), proof_jobs.c.attempts == 0)
         newest = self._connection.execute(fresh.order_by(proof_jobs.c.window_end_ms.desc()).limit(1)).one_or_none()
         if newest is None:
             return []
@@ -72,7 +75,8 @@ class ProofJobs:
 
     def gathering(self, model: str, feeds: Sequence[str] | None = None) -> tuple[list[PredictionId], int] | None:
         """The first attempts of the model's newest waiting window, and since when the first waits (wall clock)."""
-        fresh = self._waiting(0, [model], feeds).where(proof_jobs.c.attempts == 0).subquery()
+        never_tried = proof_jobs.c.attempts == 0, proof_jobs.c.wait_until_ms == 0
+        fresh = self._open([model], feeds).where(*never_tried).subquery()
         newest = sa.select(sa.func.max(fresh.c.window_end_ms)).scalar_subquery()
         query = sa.select(fresh.c.prediction_id, fresh.c.queued_at_ms).where(fresh.c.window_end_ms == newest)
         rows = self._connection.execute(query).all()
@@ -206,10 +210,10 @@ class ProofJobs:
         )
         return changed.rowcount == 1
 
-    def _give_up_lapsed(self, now_ms: int, max_attempts: int) -> None:
+    def _give_up_lapsed(self, due: sa.ColumnElement[bool], max_attempts: int) -> None:
         lapsed = sa.select(proof_jobs.c.prediction_id, proof_jobs.c.last_error).where(
             proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)),
-            proof_jobs.c.wait_until_ms <= now_ms,
+            due,
             proof_jobs.c.attempts >= max_attempts,
         )
         for row in self._connection.execute(lapsed).all():
@@ -228,14 +232,14 @@ class ProofJobs:
         set_status(self._connection, prediction_id, Status.FAILED, reason)
         self._events.note(EventKind.FAILURE, prediction_id)
 
-    def _waiting(self, now_ms: int, models: Sequence[str] | None, feeds: Sequence[str] | None) -> sa.Select[Any]:
-        """Jobs that may be leased: queued and due, or left by somebody whose lease lapsed."""
+    def _open(self, models: Sequence[str] | None, feeds: Sequence[str] | None) -> sa.Select[Any]:
+        """Jobs that are not done: queued, or leased by somebody who may have gone."""
         query = sa.select(
             proof_jobs.c.prediction_id,
             proof_jobs.c.attempts,
             proof_jobs.c.window_end_ms,
             proof_jobs.c.queued_at_ms,
-        ).where(proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)), proof_jobs.c.wait_until_ms <= now_ms)
+        ).where(proof_jobs.c.state.in_((JobState.QUEUED, JobState.LEASED)))
         return query.where(_of(models, feeds))
 
     def _take(self, row: sa.Row[Any], owner: str, now_ms: int, lease_ms: int) -> ProofJob:
@@ -260,6 +264,12 @@ class ProofJobs:
             attempt=attempt,
             queue_seconds=queue_seconds,
         )
+
+
+def _due(now_ms: int, lease_ms: int) -> sa.ColumnElement[bool]:
+    """Whether a job's pause or lease is over."""
+    until = proof_jobs.c.wait_until_ms
+    return sa.or_(until <= now_ms, until > now_ms + _FARTHEST * lease_ms)
 
 
 def _of(models: Sequence[str] | None, feeds: Sequence[str] | None) -> sa.ColumnElement[bool]:

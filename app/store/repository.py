@@ -10,7 +10,9 @@ from app.store.candle_rows import CandleRows
 from app.store.dialect import size_bytes
 from app.store.disagreements import Disagreements
 from app.store.events import Events
+from app.store.figures import Figures
 from app.store.jobs import ProofJobs
+from app.store.leases import Leases
 from app.store.outcomes import Outcomes
 from app.store.predictions import Predictions
 from app.store.signed_commitments import SignedCommitments
@@ -33,6 +35,8 @@ class Store:
         self.attestations = Attestations(connection, self.events)
         self.outcomes = Outcomes(connection)
         self.standings = Standings(connection)
+        self.leases = Leases(connection)
+        self.figures = Figures(connection)
         self.signed_commitments = SignedCommitments(connection)
 
     def size_bytes(self) -> int:

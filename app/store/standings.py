@@ -1,4 +1,4 @@
-"""What each pipeline's process last said of itself, so that every API process can tell it."""
+"""What each process at work last said of itself, so that every API process can tell it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ class Standings:
         row = {"owner": owner, "seen_ms": now_ms, "standing": dict(standing)}
         self._connection.execute(insert_new(self._connection, standings).values(row))
         self._connection.execute(sa.update(standings).where(standings.c.owner == owner).values(row))
+
+    def since(self, since_ms: int) -> list[tuple[int, Mapping[str, Any]]]:
+        """What was said at ``since_ms`` or later and when, by each process, in the order of time."""
+        query = sa.select(standings.c.seen_ms, standings.c.standing).where(standings.c.seen_ms >= since_ms)
+        return [(row.seen_ms, row.standing) for row in self._connection.execute(query.order_by(standings.c.seen_ms))]
+
+    def others(self, owner: str, since_ms: int) -> list[Mapping[str, Any]]:
+        """What everybody but ``owner`` said last, of those heard of at ``since_ms`` or later."""
+        query = sa.select(standings.c.standing).where(standings.c.seen_ms >= since_ms, standings.c.owner != owner)
+        return list(self._connection.execute(query).scalars())
 
     def newest(self) -> tuple[int, Mapping[str, Any]] | None:
         """What was said last, and when; none before anything was."""

@@ -135,7 +135,13 @@ class Submissions:
         return 0 if found is None else int(found) + 1
 
     def include(self, signed: SignedTransaction, receipt: Receipt) -> None:
-        """It was seen in a block: the predictions that its other attempts carried hang on this one now."""
+        """It was seen in a block: the predictions that its other attempts carried hang on this one now.
+
+        Nothing happens where another process has seen it there before.
+        """
+        lock(self._connection, _SENDING)
+        if self._stands(receipt, TransactionState.INCLUDED, TransactionState.CONFIRMED, TransactionState.REVERTED):
+            return
         for other in self.attempts(signed):
             if other.signed.contract == signed.contract:
                 self._point(other.signed.tx_hash, signed.tx_hash)
@@ -148,6 +154,9 @@ class Submissions:
         A proof whose transaction reverted still holds and is served, but not sent again: the submission says why.
         """
         state = TransactionState.CONFIRMED if receipt.succeeded else TransactionState.REVERTED
+        lock(self._connection, _SENDING)
+        if self._stands(receipt, state):  # another process was first
+            return state
         self._seen(receipt, state)
         others = [one.signed for one in self.attempts(signed)]
         if signed.contract == signed.sender:  # the nonce was given up
@@ -164,6 +173,7 @@ class Submissions:
 
     def vanished(self, signed: SignedTransaction) -> None:
         """Its block is no longer part of the chain: it is on its way again."""
+        lock(self._connection, _SENDING)
         self._connection.execute(
             sa.update(transactions)
             .where(transactions.c.tx_hash == signed.tx_hash)
@@ -175,6 +185,7 @@ class Submissions:
 
     def forget(self, signed: SignedTransaction) -> None:
         """Drop all attempts with a nonce that something else used up; their predictions are `proved` again."""
+        lock(self._connection, _SENDING)
         for one in self.attempts(signed):
             self._release(one.signed)
             self._connection.execute(sa.delete(transactions).where(transactions.c.tx_hash == one.signed.tx_hash))
@@ -270,6 +281,15 @@ class Submissions:
                 gas_used=receipt.gas_used,
             )
         )
+
+    def _stands(self, receipt: Receipt, *states: TransactionState) -> bool:
+        """Whether the transaction is stored in this very block already, in one of these states."""
+        query = sa.select(transactions.c.tx_hash).where(
+            transactions.c.tx_hash == receipt.tx_hash,
+            transactions.c.block_hash == receipt.block_hash,
+            transactions.c.state.in_(states),
+        )
+        return self._connection.execute(query).first() is not None
 
     def _point(self, before: str, tx_hash: str) -> None:
         self._connection.execute(sa.update(submissions).where(submissions.c.tx_hash == before).values(tx_hash=tx_hash))

@@ -254,3 +254,11 @@ standings = Table(
     Column("seen_ms", BigInteger, nullable=False, comment="wall clock: when it last said so"),
     Column("standing", JSON, nullable=False),
 )
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("owner", String(128), nullable=False, comment="host:pid"),
+    Column("until_ms", BigInteger, nullable=False, comment="wall clock: when anybody may take it"),
+)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ from app.inference.release import model_by_id
 from app.steps.fetch import VenueHealth, VenueState
 from app.steps.publishing import OracleTarget
 from app.steps.served import ServedFeed
-from app.steps.standing import Standing, TickReport
+from app.steps.standing import Role, Standing, TickReport
 from app.steps.update import claim_of, ready_update
 from app.store.repository import Store
 from app.types import (
@@ -80,16 +82,20 @@ class Reader:
         return served
 
     def standing(self, store: Store) -> tuple[Standing, int | None]:
-        """How things stand as the newest pipeline says, and when it said so (wall clock); none when none ever did."""
-        unknown = Standing(market="simulated" if self._app.settings.venue_urls else "live")
-        found = store.standings.newest()
-        if found is None:
-            return unknown, None
-        seen_ms, said = found
-        try:
-            return Standing.from_json(said), seen_ms
-        except ValueError:  # of another version, while one takes the other's place
-            return unknown, seen_ms
+        """How things stand as all processes at work say, and when a pipeline last said so (wall clock).
+
+        Where none has been heard of for half a minute it is what the last one said; unknown when none ever did.
+        """
+        told = store.standings.since(wall_ms() - _ALIVE_MS)
+        newest = store.standings.newest()
+        told = told or ([newest] if newest else [])
+        read = [(seen_ms, standing) for seen_ms, said in told if (standing := _standing(said)) is not None]
+        seen_ms = max((seen_ms for seen_ms, standing in read if Role.PIPELINE in standing.roles), default=None)
+        merged = Standing.merged(standing for _, standing in read)
+        if merged is None:
+            merged = Standing(market="simulated" if self._app.settings.venue_urls else "live")
+            seen_ms = max((seen_ms for seen_ms, _ in told), default=None)
+        return merged, seen_ms
 
     def feed(self, name: str) -> FeedOut:
         served, clock, target = self.served(name), self._app.clock, self._app.target
@@ -312,6 +318,14 @@ class Reader:
 
 
 _UNHEARD = VenueHealth(VenueState.UNKNOWN)
+
+
+def _standing(said: Mapping[str, Any]) -> Standing | None:
+    """None of what another version wrote, while one takes the other's place."""
+    try:
+        return Standing.from_json(said)
+    except ValueError:
+        return None
 
 
 def _panel(target: OracleTarget) -> Panel | None:

@@ -40,7 +40,7 @@ class ApiRole:
 def api(settings: Settings, *, clock: Clock | None = None) -> Iterator[ApiRole]:
     """The HTTP side of a service whose pipeline runs elsewhere, on the same database and settings."""
     with ExitStack() as stack:
-        ground = open_ground(settings, stack, clock, workers=1)
+        ground = open_ground(settings, stack, clock, workers=1, reads_venues=False)
         feeds = ground.feeds(open_oracle(settings, open_rpc(settings)) if settings.rpc_urls else None)
         yield ApiRole(
             settings=settings,

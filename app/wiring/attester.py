@@ -59,7 +59,9 @@ def attester(
         ground = open_ground(settings, stack, clock, workers=1)
         served = ground.feeds(reader)
         warn_of_development_srs(settings, reader.oracle.chain_id, served)
-        collector = open_collector(ground, served, progress, stack)
+        collector = open_collector(ground, progress, stack)
+        for one in served.values():
+            collector.prefetch(one, ground.clock.last_minute_ms())
         feeds = {name: _attested(one, collector) for name, one in served.items()}
         pins = Pins(reader, feeds.values())
         _require_pinned(pins)

@@ -47,17 +47,25 @@ class Ground:
         return {name: served_feed(self.settings, parse_feed(name), chosen, self.pool) for name in self.settings.feeds}
 
 
-def open_ground(settings: Settings, stack: ExitStack, clock: Clock | None = None, workers: int | None = None) -> Ground:
+def open_ground(
+    settings: Settings,
+    stack: ExitStack,
+    clock: Clock | None = None,
+    *,
+    workers: int | None = None,
+    reads_venues: bool = True,
+) -> Ground:
     """Closed with the stack. The database is brought to the newest schema; no venue is asked for candles yet.
 
-    ``workers`` is the number of prover processes where it is not the settings'.
+    ``workers`` is the number of prover processes where it is not the settings'. A role that does not read venues has
+    none, unless it takes the time from them.
     """
     database = open_database(settings)
     stack.callback(database.close)
     database.upgrade()
     models = load_models(settings.models_dir)
     pool = stack.enter_context(open_pool(settings, workers))
-    venues = open_venues(settings, stack)
+    venues = open_venues(settings, stack) if reads_venues or settings.venue_clock else ()
     return Ground(settings, database, models, pool, venues, clock or open_clock(settings, venues), Metrics())
 
 
@@ -106,13 +114,8 @@ def open_clock(settings: Settings, venues: tuple[Venue, ...]) -> Clock:
     raise VenueUnavailable("no venue tells its time: see VERIREGIME_VENUE_CLOCK")
 
 
-def open_collector(
-    ground: Ground, feeds: Mapping[str, ServedFeed], progress: Progress | None, stack: ExitStack
-) -> Collector:
-    """A fetcher for every venue, at work until the stack is closed, and what puts their candles together.
-
-    The week before now is on its way when this returns.
-    """
+def open_collector(ground: Ground, progress: Progress | None, stack: ExitStack) -> Collector:
+    """A fetcher for every venue, at work until the stack is closed, and what puts their candles together."""
     settings, database, clock, metrics = ground.settings, ground.database, ground.clock, ground.metrics
     policy = FetchPolicy(late_candle_s=settings.late_candle_s, max_skew_s=settings.max_clock_skew_s)
     fetchers = {venue.name: Fetcher(venue, database, clock, metrics, policy, progress) for venue in ground.venues}
@@ -125,8 +128,6 @@ def open_collector(
     )
     stack.callback(collector.join, _HANGING_S)
     stack.callback(collector.stop)
-    for served in feeds.values():
-        collector.prefetch(served, clock.last_minute_ms())
     return collector
 
 

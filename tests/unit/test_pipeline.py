@@ -19,6 +19,7 @@ from app.steps.publishing import PublishingPolicy, SubmitOutcome
 from app.steps.served import ServedFeed
 from app.steps.standing import TickOutcome, TickReport
 from app.steps.submit import SubmitStep
+from app.steps.turns import Turns
 from app.store.database import Database
 from app.types import MINUTE_MS, Candles, Keys, Prediction, Proof, Sources, Status, Window, prediction_id
 
@@ -66,7 +67,7 @@ def make_pipeline(
     metrics: Metrics,
     collect_from: Callable[..., Collector],
 ) -> Callable[..., Pipeline]:
-    def make(*venues: Venue) -> Pipeline:
+    def make(*venues: Venue, owner: str = "host:1") -> Pipeline:
         served = serve(*venues)
         pool: Any = HonestPool(served, make_proof)
         policy = ProvingPolicy(owner="host:1", lease_ms=35_000, max_attempts=3)
@@ -81,6 +82,7 @@ def make_pipeline(
             clock=clock,
             metrics=metrics,
             identity=Identity("host:1"),
+            turns=Turns(sqlite_database, owner, clock),
         )
 
     return make
@@ -279,3 +281,47 @@ def test_next__no_chain__neither_asks_for_signatures_nor_submits(pipeline: Pipel
     pipeline.prove_next()
     assert (pipeline.attest_next(), pipeline.submit_next()) == (AttestOutcome.NO_ORACLE, SubmitOutcome.NO_CHAIN)
     assert (pipeline.target, pipeline.last_attest, pipeline.last_submit) == (None, None, None)
+
+
+def test_tick__while_another_process_is_at_it__is_left_to_that_one(
+    make_pipeline: Callable[..., Pipeline], venue: Venue, sqlite_database: Database, window_end_ms: int
+) -> None:
+    with sqlite_database.unit_of_work() as store:
+        store.leases.take(f"tick {FEED}", "host:2", wall_ms(), 10_000)
+    pipeline = make_pipeline(venue)
+    assert pipeline.tick(FEED, window_end_ms) is None
+    assert (venue.asked, pipeline.last_tick) == ([], {})
+
+
+def test_tick__of_a_window_that_another_process_has_forecast__asks_no_venue(
+    make_pipeline: Callable[..., Pipeline], venue: Venue, make_venue: Callable[..., Venue], window_end_ms: int
+) -> None:
+    make_pipeline(venue).tick(FEED, window_end_ms)
+    unasked = make_venue(venue.candles, "binance")
+    assert make_pipeline(unasked, owner="host:2").tick(FEED, window_end_ms) is TickOutcome.ALREADY_PREDICTED
+    assert unasked.asked == []
+
+
+def test_tick__however_it_ends__lets_other_processes_try(
+    pipeline: Pipeline, outage: Venue, sqlite_database: Database, window_end_ms: int
+) -> None:
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.SKIPPED
+    with sqlite_database.unit_of_work(write=False) as store:
+        assert store.leases.owners() == []
+
+
+def test_attest__while_another_process_asks__is_left_to_that_one(pipeline: Pipeline, sqlite_database: Database) -> None:
+    with sqlite_database.unit_of_work() as store:
+        store.leases.take("attest", "host:2", wall_ms(), 10_000)
+    assert pipeline.attest_next() is AttestOutcome.TAKEN
+
+
+def test_free_jobs_of_the_dead__leases_of_a_process_that_ended__are_free(
+    pipeline: Pipeline, sqlite_database: Database
+) -> None:
+    with sqlite_database.unit_of_work() as store:
+        store.leases.take("attest", "host:2", wall_ms(), 10_000)
+        store.leases.take("prune", "elsewhere:3", wall_ms(), 60_000)
+    pipeline.free_jobs_of_the_dead(lambda owner: owner != "host:2")
+    with sqlite_database.unit_of_work(write=False) as store:
+        assert store.leases.owners() == ["elsewhere:3"]

@@ -12,7 +12,7 @@ from app.service import Service
 from app.steps.attest import AttestOutcome
 from app.steps.prove import ProveOutcome
 from app.steps.publishing import SubmitOutcome
-from app.steps.standing import TickOutcome
+from app.steps.standing import EVERY_ROLE, TickOutcome
 from app.types import MINUTE_MS
 
 FEED = "btc-usdt-4h"
@@ -46,7 +46,9 @@ def service_of(pipeline: SlowPipeline, minutes: Sequence[int] = ()) -> Service:
     clock = SimpleNamespace(
         last_minute_ms=lambda: shown.pop(0) if shown else 9 * MINUTE_MS, seconds_until=lambda _: 0.01, speed=1000
     )
-    application: Any = SimpleNamespace(pipeline=pipeline, clock=clock, settings=SimpleNamespace(settle_s=0.0))
+    application: Any = SimpleNamespace(
+        pipeline=pipeline, clock=clock, settings=SimpleNamespace(settle_s=0.0), roles=EVERY_ROLE
+    )
     return Service(application)
 
 
@@ -124,7 +126,7 @@ class Stoppable:
 
 def proving_service(pipeline: CountingPipeline, prover: Stoppable, pool: Stoppable, jobs: int = 4) -> Service:
     application: Any = SimpleNamespace(
-        pipeline=pipeline, prover=prover, pool=pool, settings=SimpleNamespace(prover_jobs=jobs)
+        pipeline=pipeline, prover=prover, pool=pool, settings=SimpleNamespace(prover_jobs=jobs), roles=EVERY_ROLE
     )
     return Service(application)
 

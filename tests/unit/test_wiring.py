@@ -113,8 +113,8 @@ def test_proving_policy__a_lease__outlasts_the_provers_patience() -> None:
 
 
 def test_proving_policy__owner__tells_this_process_among_those_of_all_machines() -> None:
-    host, _, pid = proving_policy(settings(proof_attempts=7), None, 30).owner.rpartition(":")
-    assert (bool(host), int(pid)) == (True, os.getpid())
+    host, pid, token = proving_policy(settings(proof_attempts=7), None, 30).owner.split(":")
+    assert (bool(host), int(pid), len(token)) == (True, os.getpid(), 6)
 
 
 def test_limits__are_those_of_the_settings() -> None:
