@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 
 from app.candles.files import read_candles
 from app.candles.venue import Venue
-from app.errors import OracleError
+from app.errors import OracleError, StoreUnavailable
 from app.features.realised import HORIZON_MINUTES, series_of
 from app.features.variation import CANDLES_NEEDED
 from app.inference.network import Network
@@ -145,7 +145,8 @@ def in_background(app: Application, recorded: Path | None = None, days: int = DA
 def _fill(app: Application, recorded: Path | None, days: int, stopping: threading.Event) -> None:
     waiting = dict(app.feeds)
     while waiting and not stopping.wait(_LOOK_EVERY_S):
-        with app.database.unit_of_work(write=False) as store:
+        ready: list[str] = []
+        with suppress(StoreUnavailable), app.database.unit_of_work(write=False) as store:
             ready = [name for name in waiting if store.predictions.latest(name) is not None]
         for name in ready:
             _fill_one(app, waiting.pop(name), recorded, days)

@@ -31,7 +31,7 @@ from app.chain.build import Build
 from app.chain.deploying import deploy
 from app.chain.deployment import Deployment, DeploymentPlan, Parameters
 from app.clock import Clock, wall_ms
-from app.errors import ChainUnavailable
+from app.errors import ChainUnavailable, StoreUnavailable
 from app.once import forecast_once
 from app.processes import running
 from app.progress import Work, running_block
@@ -119,7 +119,8 @@ def _announced(app: Application, url: str, work: Work) -> Iterator[None]:
     def wait() -> None:
         work.step("making the first forecast")
         while not ended.wait(_LOOK_EVERY_S):
-            with app.database.unit_of_work(write=False) as store:
+            first = None
+            with suppress(StoreUnavailable), app.database.unit_of_work(write=False) as store:
                 first = next((one for one in map(store.predictions.latest, app.settings.feeds) if one), None)
             if first is not None:
                 work.finish()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from app.clock import Clock
+from app.metrics import serve_metrics
 from app.service import Service
 from app.settings import Settings
 from app.web.application import create_web
@@ -37,7 +38,7 @@ def serve_roles(app: Application) -> None:
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with _at_work(app):
+        with _at_work(app), serve_metrics(app.metrics, app.settings.host, app.settings.metrics_port):
             log.info("at work: %s — Ctrl-C ends it", ", ".join(sorted(app.roles)))
             asked_to_end.wait()
     finally:

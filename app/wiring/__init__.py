@@ -38,6 +38,7 @@ from app.wiring.feeds import (
     Ground,
     batch_keys,
     chosen_models,
+    heed_clock,
     limits,
     model_for,
     open_collector,
@@ -117,6 +118,8 @@ def application(
         ground = open_ground(settings, stack, clock, workers=None if proves else 1, reads_venues=ticks)
         if at_work:
             stack.enter_context(ground.database.claim(*sorted(roles)))
+        if ticks:
+            heed_clock(ground)
         cluster = proves and settings.prover != "local"
         prover = _cluster(settings, ground.pool, stack) if cluster else ground.pool
         feeds = ground.feeds(open_oracle(settings, open_rpc(settings)) if settings.rpc_urls and chain is None else None)

@@ -21,10 +21,12 @@ from app.steps.collect import Collector
 from app.steps.fetch import Fetcher, FetchPolicy, Progress
 from app.steps.served import ServedFeed
 from app.store.database import Database
-from app.types import MINUTE_MS, Feed, Keys
+from app.types import MINUTE_MS, Feed, Keys, iso, parse_time
 
 log = logging.getLogger(__name__)
 
+_AHEAD_MS = 2 * MINUTE_MS
+_WRITTEN_MS = parse_time("2026-01-01T00:00:00Z")
 _HANGING_S = 0.5
 """How long the end waits for a question to a venue that is under way; what still comes later is dropped."""
 
@@ -112,6 +114,25 @@ def open_clock(settings: Settings, venues: tuple[Venue, ...]) -> Clock:
         except VenueUnavailable as error:
             log.warning("%s", error)
     raise VenueUnavailable("no venue tells its time: see VERIREGIME_VENUE_CLOCK")
+
+
+def heed_clock(ground: Ground) -> None:
+    """Tell loudly where this machine's clock has gone back behind what is stored: nothing new is forecast until then.
+
+    Raises `Misconfigured` where it shows a time before any of this was written: it was never set.
+    """
+    if wall_ms() < _WRITTEN_MS:
+        raise Misconfigured(f"this machine's clock shows {iso(wall_ms())}: set it first, by NTP")
+    now_ms = ground.clock.now_ms()
+    with ground.database.unit_of_work(write=False) as store:
+        newest = [store.predictions.latest(feed, proved=False) for feed in ground.settings.feeds]
+    ahead_ms = max((one.window_end_ms - now_ms for one in newest if one is not None), default=0)
+    if ahead_ms > _AHEAD_MS:
+        log.error(
+            "forecasts are stored for windows that end %.0f s from now: this machine's clock was set back, or was ahead; "
+            "nothing is forecast before it shows that time again",
+            ahead_ms / 1000,
+        )
 
 
 def open_collector(ground: Ground, progress: Progress | None, stack: ExitStack) -> Collector:
