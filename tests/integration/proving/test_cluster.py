@@ -34,8 +34,10 @@ from app.settings import Settings
 from app.steps.backlog import Backlog
 from app.steps.prove import ProofStep, ProveOutcome, ProvingPolicy
 from app.steps.served import ServedFeed
+from app.steps.standing import Role
 from app.store.database import Database
 from app.types import MINUTE_MS, PROVED_STATES, Keys, Prediction
+from app.wiring import application
 
 JOBS = int(os.environ.get("VERIREGIME_TEST_CLUSTER_JOBS", "24"))
 """200 takes some minutes on two cores."""
@@ -419,3 +421,10 @@ def prove_all(step: ProofStep, cluster: ClusterProver, database: Database, limit
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_a_pipeline_alone__where_a_cluster_proves__gives_it_its_jobs(site: Site, scratch_settings: Settings) -> None:
+    placed = scratch_settings.model_copy(update={"prover": site.address})
+    with application(placed, roles=frozenset({Role.PIPELINE})) as ticks:
+        assert ticks.roles == {Role.PIPELINE, Role.PROVER}
+        assert ticks.prover is not ticks.pool
