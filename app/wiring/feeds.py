@@ -129,8 +129,8 @@ def heed_clock(ground: Ground) -> None:
     ahead_ms = max((one.window_end_ms - now_ms for one in newest if one is not None), default=0)
     if ahead_ms > _AHEAD_MS:
         log.error(
-            "forecasts are stored for windows that end %.0f s from now: this machine's clock was set back, or was ahead; "
-            "nothing is forecast before it shows that time again",
+            "forecasts are stored for windows that end %.0f s from now: this machine's clock was set back, or was "
+            "ahead; nothing is forecast before it shows that time again",
             ahead_ms / 1000,
         )
 
