@@ -237,6 +237,8 @@ class Pipeline:
         now_ms = self._clock.now_ms()
         self.last_tick[feed] = TickReport(outcome, reason, detail, window_end_ms, now_ms, left_out or {})
         self._metrics.ticks.labels(feed, outcome).inc()
+        if outcome is TickOutcome.PREDICTED:
+            self._metrics.window_end_to_stored_seconds.labels(feed).observe((now_ms - window_end_ms) / 1000)
         if reason is not None:
             self._metrics.skipped.labels(feed, reason).inc()
         log.info("%s at %s: %s (%s)", feed, iso(window_end_ms), outcome, detail)

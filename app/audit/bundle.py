@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import from_json
 
+from app.audit.bounds import JsonBounds, check_bounds
 from app.errors import BundleMalformed, BundleOutOfForm, BundleTooLarge, CandlesGone
 from app.features.variation import CANDLES_NEEDED, candles_digest
 from app.inference.release import canonical_json
@@ -27,20 +29,36 @@ from app.types import (
 )
 
 FORMAT = "veriregime-bundle/4"
+MOST_PROOF_BYTES = 65_536
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Time = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$")]
-Hex = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2})*$", max_length=2 * 65_536)]
+Hex = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2})*$", max_length=2 * MOST_PROOF_BYTES)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 OpenTime = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
-Row = tuple[OpenTime, Number, Number, Number, Number, Number]
+Row = Annotated[tuple[OpenTime, Number, Number, Number, Number, Number], Field(strict=False, fail_fast=True)]
+"""A list will do for a tuple, which JSON does not have; its values are held to be what they say as everywhere."""
 FieldInteger = Annotated[int, Field(ge=-(SCALAR_FIELD // 2), le=SCALAR_FIELD // 2)]
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{1,16}/[A-Z0-9]{1,16}$")]
 """As ccxt writes a spot market: ``BTC/USD``."""
 MOST_VENUES = 16
-Inputs = Annotated[list[Annotated[int, Field(ge=-(2**31), le=2**31)]], Field(max_length=4096)]
+MOST_INPUTS = 4096
+Inputs = Annotated[list[Annotated[int, Field(ge=-(2**31), le=2**31)]], Field(fail_fast=True, max_length=MOST_INPUTS)]
 MOST_WINDOWS = 64
+MOST_SIGNATURES = 64
+
+BOUNDS = JsonBounds(
+    depth=6,
+    lists=MOST_VENUES * (CANDLES_NEEDED + 1) + 1024,
+    members=1024,
+    commas=6 * MOST_VENUES * CANDLES_NEEDED + (MOST_WINDOWS + 1) * MOST_INPUTS + 4096,
+    strings=4096,
+    string_bytes=4 * MOST_PROOF_BYTES,
+    literal_bytes=128,
+)
+"""Of the JSON text, somewhat above what the fields below can hold together. Lists stop at their first wrong value for
+the same reason: an error for each of a million would take longer than reading them."""
 
 
 class _Strict(BaseModel):
@@ -54,7 +72,7 @@ class BundleProof(_Strict):
     """The halo2 proof, its public outputs as 32-byte words, and the hashes of what it was made under."""
 
     proof: Hex
-    instances: Annotated[list[Word], Field(max_length=3 * MOST_WINDOWS)]
+    instances: Annotated[list[Word], Field(fail_fast=True, max_length=3 * MOST_WINDOWS)]
     commitment: Annotated[Hex, StringConstraints(min_length=130, max_length=130)]
     vk_hash: Sha256
     srs_hash: Sha256
@@ -70,7 +88,7 @@ class BundleJoint(_Strict):
     """
 
     slot: Annotated[int, Field(ge=0, lt=MOST_WINDOWS)]
-    observations: Annotated[list[Inputs | None], Field(min_length=1, max_length=MOST_WINDOWS)]
+    observations: Annotated[list[Inputs | None], Field(fail_fast=True, min_length=1, max_length=MOST_WINDOWS)]
 
 
 Address = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-fA-F]{40}$")]
@@ -84,6 +102,9 @@ class BundleSignature(_Strict):
     vs: Word
 
 
+SignedWindow = Annotated[tuple[Name, Time], Field(strict=False)]
+
+
 class BundleAttested(_Strict):
     """The signatures that were collected, and what they are over, EIP-712.
 
@@ -92,8 +113,8 @@ class BundleAttested(_Strict):
 
     chain_id: Annotated[int, Field(gt=0, lt=2**63)]
     oracle: Address
-    windows: Annotated[list[tuple[Name, Time]], Field(min_length=1, max_length=MOST_WINDOWS)]
-    signatures: Annotated[list[BundleSignature], Field(min_length=1, max_length=64)]
+    windows: Annotated[list[SignedWindow], Field(fail_fast=True, min_length=1, max_length=MOST_WINDOWS)]
+    signatures: Annotated[list[BundleSignature], Field(fail_fast=True, min_length=1, max_length=MOST_SIGNATURES)]
 
     @classmethod
     def of(cls, oracle: OracleAt, claim: Claim, signatures: Sequence[AttesterSignature]) -> BundleAttested:
@@ -124,13 +145,13 @@ class Bundle(_Strict):
     vol_annualised: Number
     markets: dict[Name, Symbol] = Field(min_length=1, max_length=MOST_VENUES)
     quorum: Annotated[int, Field(ge=1, le=MOST_VENUES)]
-    candles: dict[Name, Annotated[list[Row], Field(max_length=CANDLES_NEEDED)]] = Field(
+    candles: dict[Name, Annotated[list[Row], Field(fail_fast=True, max_length=CANDLES_NEEDED)]] = Field(
         min_length=1, max_length=MOST_VENUES
     )
     candles_sha256: Sha256
     observation: Inputs
-    network_outputs: Annotated[list[Number], Field(max_length=64)]
-    outputs: Annotated[list[FieldInteger], Field(max_length=64)]
+    network_outputs: Annotated[list[Number], Field(fail_fast=True, max_length=64)]
+    outputs: Annotated[list[FieldInteger], Field(fail_fast=True, max_length=64)]
     proof: BundleProof
     joint: BundleJoint | None
     attested: BundleAttested | None
@@ -204,19 +225,29 @@ def parse_bundle(raw: bytes, max_bytes: int) -> Bundle:
     """A bundle from JSON bytes.
 
     Raises `BundleTooLarge` before anything is read, `BundleMalformed` for something else than a bundle, and
-    `BundleOutOfForm` naming the first field that cannot be right.
+    `BundleOutOfForm` naming the first field that cannot be right. The reason is one short line whatever the bytes are.
     """
     if len(raw) > max_bytes:
         raise BundleTooLarge(f"the bundle has {len(raw):,} bytes; at most {max_bytes:,} are read")
+    check_bounds(raw, BOUNDS)
     try:
-        return Bundle.model_validate_json(raw)
+        # Not in one step: complaints would each hold a copy of the part of the JSON that they are about.
+        return Bundle.model_validate(from_json(raw))
     except ValidationError as error:
         complaints = error.errors(include_url=False, include_input=False)
         first = complaints[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place, reason = ".".join(_shown(str(part), 64) for part in first["loc"]), _shown(first["msg"], 200)
         if not place or any(complaint["loc"] == ("format",) for complaint in complaints):
-            raise BundleMalformed(f"this is no {FORMAT} file: {first['msg']}") from None
-        raise BundleOutOfForm(f"{place}: {first['msg']}") from None
+            raise BundleMalformed(f"this is no {FORMAT} file: {reason}") from None
+        raise BundleOutOfForm(f"{place}: {reason}") from None
+    except ValueError as error:
+        raise BundleMalformed(f"this is no {FORMAT} file: {_shown(str(error), 200)}") from None
+
+
+def _shown(text: str, length: int) -> str:
+    """A stranger's words in a line of ours."""
+    short = text if len(text) <= length else text[:length] + "…"
+    return short if short.isprintable() else ascii(short)
 
 
 def window_start_ms(window_end_ms: int) -> int:

@@ -11,12 +11,20 @@ groth16.py     the outside peer
 candidates.py  the settings that the circuit search tries
 choosing.py    which of them is picked, by their figures alone
 search.py      the circuit search
-serving.py     what consumers meet: how soon a proved forecast is served, and the next two; as text in serving_text.py
+serving.py     what consumers meet: how soon a proved forecast is served, the next two, and under_load.py; as text in
+               serving_text.py
 api.py         `latest` beside a bare route; load.py asks both, from a process of its own
 streaming.py   a thousand clients of the stream; followers.py are they, in a process of their own
 served.py      the web servers that those two ask
 dialogue.py    how the benches talk with such helpers
 candles.py     the candle store: reading a window, adding a minute, pruning
 table.py       figures as text
-watching.py    what a person sees while it runs
+own_demo.py    the demo as a process of its own, and an API beside it, for the benches that watch a running system
+looks.py       what such a system holds at one moment: memory, files, threads; rows and bytes of its database
+soak.py        hours of it, and whether anything grows; trend.py says what growth is, soak_text.py tells it
+under_load.py  ticks while as much is asked as can be answered; visitors.py are those who ask
+sizes.py       bytes of every kind of row
+capacity.py    what many feeds take: capacity_constants.py, capacity_measuring.py finds them, capacity_model.py has the
+               formulas, capacity_text.py tells it
+year.py        a year against those formulas: year_markets.py, year_troubles.py, year_proving.py, year_publishing.py
 """

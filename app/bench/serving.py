@@ -1,11 +1,12 @@
-"""What a consumer meets: ``veriregime bench serving``. In three parts.
+"""What a consumer meets: ``veriregime bench serving``. In three parts, and a fourth where it is asked for.
 
 ``ticks`` is how long a proved forecast takes. The demo runs as it is: market and chain in processes of their own, the
 service, and its HTTP side. A client asks ``latest`` again and again and notes when each window's proved forecast is
 there. The simulated venue shows a candle the moment its minute ends, so that is when the last candle can be had.
 
 ``latest`` (`app.bench.api`) and ``streams`` (`app.bench.streaming`) then ask the HTTP side alone, on a copy of the
-demo's database, with nothing else at work.
+demo's database, with nothing else at work. ``load`` (`app.bench.under_load`) asks as much as is answered while the demo
+goes on.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from app.bench.api import LoadEffort, bench_busy, bench_latest
 from app.bench.figures import p95
 from app.bench.served import product
 from app.bench.streaming import StreamEffort, bench_streams
+from app.bench.under_load import BusyEffort, bench_under_load
 from app.demo import MarketOptions, demo_application
 from app.errors import BadInput, NoForecastYet
 from app.service import Service
@@ -43,6 +45,8 @@ from app.wiring import Application
 
 Say = Callable[[str], None]
 PARTS = ("ticks", "latest", "streams")
+LOAD = "load"
+"""Minutes long, so only where it is named."""
 _ASK_EVERY_S = 0.01
 _START_LIMIT_S = 120.0
 _SETTLE_LIMIT_S = 15.0
@@ -57,6 +61,8 @@ class Effort:
     speed: float = 20.0
     load: LoadEffort = field(default_factory=LoadEffort)
     streams: StreamEffort = field(default_factory=StreamEffort)
+    busy_s: float = 60.0
+    """Of each stretch under load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +78,16 @@ def bench_serving(settings: Settings, effort: Effort, say: Say, only: Collection
     proved forecast in ``latest``. Raises `BadInput` for a part that there is not.
     """
     parts = PARTS if only is None else tuple(only)
-    for part in set(parts) - set(PARTS):
-        raise BadInput(f"there is no part {part!r}: choose among {', '.join(PARTS)}")
+    for part in set(parts) - {*PARTS, LOAD}:
+        raise BadInput(f"there is no part {part!r}: choose among {', '.join((*PARTS, LOAD))}")
+    if LOAD not in parts:
+        return _measured(settings, parts, effort, say)
+    rest = [part for part in parts if part != LOAD]
+    found = _measured(settings, rest, effort, say) if rest else {}
+    return found | bench_under_load(settings, BusyEffort(effort.busy_s, speed=effort.speed), say)
+
+
+def _measured(settings: Settings, parts: Collection[str], effort: Effort, say: Say) -> dict[str, Any]:
     under = settings.var_dir / "bench"
     under.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=under) as scratch:

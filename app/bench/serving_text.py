@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.bench.table import NONE, aligned
+
+_FIGURES = ("median", "p95", "largest")
+
 
 def as_text(found: dict[str, Any]) -> str:
-    parts = (("ticks", _ticks), ("latest", _latest), ("streams", _streams))
+    parts = (("ticks", _ticks), ("latest", _latest), ("streams", _streams), ("load", _load))
     return "\n\n".join("\n".join(told(found)) for name, told in parts if name in found)
 
 
@@ -79,3 +83,39 @@ def _streams(found: dict[str, Any]) -> list[str]:
     if delay:
         lines.append(f"  from commit to client: median {delay['median']:.0f} ms, p99 {delay['p99']:.0f} ms")
     return lines
+
+
+def _load(found: dict[str, Any]) -> list[str]:
+    load = found["load"]
+    heads = ["", "windows", "missed", *(f"{step} {figure}" for step in ("stored", "served") for figure in _FIGURES)]
+    heads += ["answers/s", "p99 ms", "5xx or lost", "later by s"]
+    lines = [
+        f"{load['seconds']:g} s each, a market at {load['speed']:g} times real time, {load['connections']} connections "
+        "that ask again at once; seconds from a window's end",
+        aligned(heads, [_stretch(one) for one in load["stretches"]]),
+    ]
+    lines += [
+        f"{one['name']}: {one['answers']['not_200']}" for one in load["stretches"][1:] if one["answers"]["not_200"]
+    ]
+    return [*lines, f"no tick more than a second beyond the quiet ones, no 5xx: {'yes' if load['holds'] else 'NO'}"]
+
+
+def _stretch(one: dict[str, Any]) -> list[str]:
+    ticks, answers = one["ticks"], one["answers"]
+    cells = [one["name"], str(ticks["windows"]), str(ticks["missed"])]
+    for step in ("stored_s", "served_s"):
+        cells += [f"{ticks[step][figure]:.2f}" if ticks[step] else NONE for figure in _FIGURES]
+    if not answers:
+        return [*cells, *[NONE] * 4]
+    took = answers["took_ms"]
+    return [
+        *cells,
+        f"{answers['per_second']:,.0f}",
+        f"{took['p99']:.1f}" if took else NONE,
+        str(one["server_errors"]),
+        max(
+            (f"{later:+.2f}" for later in one["later_than_quiet_s"].values() if later is not None),
+            key=float,
+            default=NONE,
+        ),
+    ]

@@ -1,13 +1,15 @@
 """Recorded candles from a parquet or CSV file: refused with a reason unless they are what they claim to be.
 
 Columns: ``open_time`` (ms UTC, or a timestamp), ``open, high, low, close, volume``. A minute may be absent: what uses
-the candles states how long a gap it bears. Anything else that would put a wrong number into a window is refused.
+the candles states how long a gap it bears. Anything else that would put a wrong number into a window is refused. What a
+file would take in memory is known, from its size and its own tables, before any of it is unpacked.
 """
 
 from __future__ import annotations
 
+from os import SEEK_END
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,19 @@ END_OF_TIME_MS = 10_000_000_000_000
 """September 2001 to November 2286: in seconds, micro- or nanoseconds every time of trading lies outside."""
 COLUMNS = ("open_time", "open", "high", "low", "close", "volume")
 
+MOST_BYTES = 2**30
+MOST_ROWS = 10_000_000
+"""Nineteen years of minutes. As CSV they take up to 0.8 GB."""
+MOST_COLUMNS = 256
+MOST_ROW_GROUPS = 20_000
+MOST_FOOTER_BYTES = 2**26
+MOST_TIMES_PACKED = 100
+UNPACKED_FREE_BYTES = 64 * 2**20
+"""A parquet file may unpack to so many times its size, beside what is never worth a refusal. Candles compress to a
+third; only made-up ones, and decompression bombs, beyond a fiftieth."""
+_ROW_BYTES = 8 * len(COLUMNS)
+_HEADER_BYTES = 2**16
+
 
 def read_candles(path: Path) -> Candles:
     """The candles of a ``.parquet`` or ``.csv`` file, checked.
@@ -29,13 +44,6 @@ def read_candles(path: Path) -> Candles:
     Raises `CandleFileInvalid` with the first thing that is wrong and what to do about it.
     """
     table = _read_table(path)
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        found = ", ".join(table.column_names)[:120] or "none"
-        raise CandleFileInvalid(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}, but has {found}")
-    twice = [name for name in COLUMNS if table.column_names.count(name) > 1]
-    if twice:
-        raise CandleFileInvalid(f"{path} has the column {twice[0]!r} more than once")
     open_time, *others = (_column(path, table, name) for name in COLUMNS)
     if np.any(open_time != np.floor(open_time)):
         raise CandleFileInvalid(f"{path}: open_time must be whole milliseconds UTC")
@@ -82,28 +90,101 @@ def check_candles(candles: Candles, source: str) -> None:
 
 
 def _read_table(path: Path) -> Any:
+    """The columns of `COLUMNS`, and no others."""
+    if path.is_dir():
+        raise CandleFileInvalid(f"{path} is a folder, not a candle file")
+    if not path.is_file():
+        raise CandleFileInvalid(f"{path} does not exist, or is no file")
+    readers = {".parquet": _read_parquet, ".csv": _read_csv}
+    read = readers.get(path.suffix.lower())
+    if read is None:
+        raise CandleFileInvalid(f"{path}: candle files end in .parquet or .csv")
     try:
-        if path.is_dir():
-            raise CandleFileInvalid(f"{path} is a folder, not a candle file")
-        if not path.is_file():
-            raise CandleFileInvalid(f"{path} does not exist")
-        match path.suffix.lower():
-            case ".parquet":
-                # Columns come from the file alone, not from folders named like key=value.
-                return pa_parquet.read_table(path, partitioning=None)
-            case ".csv":
-                return pa_csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
+        with path.open("rb") as file:
+            _at_most(path, "bytes", path.stat().st_size, MOST_BYTES)
+            return read(path, file)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise CandleFileInvalid(f"{path} cannot be read as {path.suffix}: {_first_line(error)}") from error
-    raise CandleFileInvalid(f"{path}: candle files end in .parquet or .csv")
+
+
+def _read_parquet(path: Path, file: BinaryIO) -> Any:
+    _at_most(path, "bytes of tables at its end", _footer_bytes(file), MOST_FOOTER_BYTES)
+    with pa_parquet.ParquetFile(file) as parquet:
+        told = parquet.metadata
+        _at_most(path, "columns", told.num_columns, MOST_COLUMNS)
+        _at_most(path, "rows", told.num_rows, MOST_ROWS)
+        _at_most(path, "row groups", told.num_row_groups, MOST_ROW_GROUPS)
+        schema = parquet.schema_arrow
+        _check_names(path, schema.names)
+        for name in COLUMNS:
+            _check_type(path, name, schema.field(name).type)
+        unpacked = max(told.num_rows * _ROW_BYTES, _unpacked_bytes(told))
+        bearable = UNPACKED_FREE_BYTES + MOST_TIMES_PACKED * path.stat().st_size
+        _at_most(path, "bytes once it is unpacked", unpacked, bearable)
+        return parquet.read(columns=list(COLUMNS))
+
+
+def _footer_bytes(file: BinaryIO) -> int:
+    """Of a parquet file's tables, by its last words; the file is wound back."""
+    file.seek(max(0, file.seek(0, SEEK_END) - 8))
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(0)
+    return length
+
+
+def _unpacked_bytes(told: Any) -> int:
+    """Of the columns that are read, as the file's own tables say."""
+    groups = [told.row_group(number) for number in range(told.num_row_groups)]
+    every = range(told.num_columns if groups else 0)
+    needed = [number for number in every if groups[0].column(number).path_in_schema in COLUMNS]
+    return sum(group.column(number).total_uncompressed_size for group in groups for number in needed)
+
+
+def _read_csv(path: Path, file: BinaryIO) -> Any:
+    header = file.readline(_HEADER_BYTES)
+    _at_most(path, "columns", header.count(b",") + 1, MOST_COLUMNS)
+    _at_most(path, "rows", _count_lines(file), MOST_ROWS)
+    with pa_csv.open_csv(path) as reader:
+        _check_names(path, reader.schema.names)
+    return pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(include_columns=list(COLUMNS)))
+
+
+def _count_lines(file: BinaryIO) -> int:
+    """Those that begin in the rest of the file, by either kind of line end."""
+    feeds = returns = 0
+    while chunk := file.read(2**20):
+        feeds += chunk.count(b"\n")
+        returns += chunk.count(b"\r")
+    return max(feeds, returns)
+
+
+def _at_most(path: Path, what: str, found: int, most: int) -> None:
+    if found > most:
+        raise CandleFileInvalid(f"{path} has {found:,} {what}; at most {most:,} are read")
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        found = _printable(", ".join(names)[:120]) or "none"
+        raise CandleFileInvalid(f"{path} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}, but has {found}")
+    twice = [name for name in COLUMNS if names.count(name) > 1]
+    if twice:
+        raise CandleFileInvalid(f"{path} has the column {twice[0]!r} more than once")
+
+
+def _check_type(path: Path, name: str, kind: Any) -> None:
+    is_time = name == "open_time" and pa.types.is_timestamp(kind)
+    if not (is_time or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        shown = _printable(str(kind)[:80])
+        raise CandleFileInvalid(f"{path}: column {name} holds {shown}, not integers or floats: convert it")
 
 
 def _column(path: Path, table: Any, name: str) -> np.ndarray[Any, Any]:
     column = table.column(name)
-    if name == "open_time" and pa.types.is_timestamp(column.type):
+    _check_type(path, name, column.type)
+    if pa.types.is_timestamp(column.type):
         column = _milliseconds(path, column)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise CandleFileInvalid(f"{path}: column {name} holds {column.type}, not integers or floats: convert it")
     values = np.asarray(column.to_numpy(), dtype=np.float64)
     bad = ~np.isfinite(values)
     if bad.any():
@@ -131,4 +212,8 @@ def _other_unit(time: int) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
+    return _printable((str(error) or type(error).__name__).splitlines()[0][:200])
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from app.check import machine, outside, proving
+from app.check import exposure, machine, outside, proving, store
 from app.check.finding import Finding, Level, side_by_side
 from app.check.onchain import chain
 from app.errors import OracleError
@@ -51,11 +51,14 @@ def check_installation(settings: Settings, unknown: Sequence[str] = ()) -> list[
 def _looks(unknown: Sequence[str], given: int) -> tuple[_Look, ...]:
     ill, bad = Level.WARNING, Level.FAILED
     here, prove, data, market, on = "This machine", "Models and proofs", "Database", "Market", "Chain and attesters"
+    shown = "What others see"
     return (
         _Look(here, "python", machine.python, bad, "run `make setup`, or install the package anew"),
         _Look(here, "settings", partial(machine.spelling, unknown, given), ill, "see `veriregime settings`"),
         _Look(here, "port", machine.port, bad, "see VERIREGIME_HOST and VERIREGIME_PORT"),
         _Look(here, "disk", machine.disk, bad, "choose a folder that can be written with VERIREGIME_VAR_DIR"),
+        _Look(here, "user", exposure.identity, ill, "see ops/systemd"),
+        _Look(here, "open files", exposure.files, ill, "see VERIREGIME_MAX_CONNECTIONS"),
         _Look(here, "memory", machine.memory, ill, "look with `free -m`"),
         _Look(here, "pages", machine.pages, ill, "run `make setup`"),
         _Look(here, "tools", machine.tools, ill, "run `make setup` (it needs Node 20 or newer with npm)"),
@@ -64,7 +67,11 @@ def _looks(unknown: Sequence[str], given: int) -> tuple[_Look, ...]:
         ),
         _Look(prove, "keys", proving.keys, bad, "see `veriregime srs info` and `veriregime keys info`"),
         _Look(prove, "prover", proving.prover, bad, "see VERIREGIME_PROVER and the limits of VERIREGIME_PROVER_…"),
-        _Look(data, "database", proving.database, bad, "see VERIREGIME_DATABASE_URL, and whether its server runs"),
+        _Look(data, "database", store.database, bad, "see VERIREGIME_DATABASE_URL, and whether its server runs"),
+        _Look(shown, "secrets", exposure.secrets, bad, "see the settings that end in _FILE"),
+        _Look(shown, "limits", exposure.limits, bad, "see VERIREGIME_VERIFY_RATE, _BUNDLE_RATE and _TRUSTED_PROXIES"),
+        _Look(shown, "metrics", exposure.metrics, bad, "see VERIREGIME_METRICS_PORT"),
+        _Look(shown, "traces", exposure.logs_and_traces, ill, "see VERIREGIME_OTLP_ENDPOINT"),
         _Look(market, "venues", outside.venues, ill, "see VERIREGIME_VENUES"),
         _Look(on, "chain", chain, bad, "see VERIREGIME_RPC_URLS and `veriregime contracts status`"),
         _Look("Extras", "extras", machine.extras, ill, "see pyproject.toml"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -30,7 +29,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 _EXTRAS = (
     ("train", "torch", "only training needs it"),
     ("postgres", "psycopg", "only PostgreSQL needs it"),
-    ("cluster", "distributed", "only proving on several machines needs it"),
+    ("cluster", "distributed", "only proving by a Dask cluster needs it"),
+    ("tracing", "opentelemetry-sdk", "only traces need it"),
 )
 
 
@@ -102,7 +102,11 @@ def pages(settings: Settings) -> Iterator[Finding]:
 
 
 def tools(settings: Settings) -> Iterator[Finding]:
-    """For the demo and for deploying contracts; a service needs neither."""
+    """For the demo and for deploying contracts; a service needs neither, and an installed package has none."""
+    if not settings.contracts_dir.is_dir():
+        detail = "no contracts here: the demo and `contracts deploy` are run from a checkout"
+        yield Finding("tools", Level.NOTE, detail)
+        return
     try:
         node_tool(settings.contracts_dir, ".bin/solcjs")
         node_tool(settings.contracts_dir, "@foundry-rs/anvil-*/bin/anvil")
@@ -117,11 +121,11 @@ def tools(settings: Settings) -> Iterator[Finding]:
 
 def extras(settings: Settings) -> Iterator[Finding]:
     for extra, package, purpose in _EXTRAS:
-        if importlib.util.find_spec(package) is None:
+        try:
+            yield Finding(extra, Level.OK, f"{package} {version(package)}")
+        except PackageNotFoundError:
             install = f"pip install 'veriregime[{extra}]'"
             yield Finding(extra, Level.NOTE, f"{package} is not installed: {purpose}", install)
-        else:
-            yield Finding(extra, Level.OK, f"{package} {version(package)}")
 
 
 def _is_ours(settings: Settings) -> bool:

@@ -1,11 +1,10 @@
-"""What forecasts are made of: models, SRS and keys, a prover that proves, the database. Nothing is made here."""
+"""What proofs are made of: models, SRS and keys, and a prover that proves. Nothing is made here."""
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from app.check.finding import Finding, Level
@@ -14,12 +13,12 @@ from app.inference.release import ReleasedModel, load_models
 from app.proving.keys import ensure_keys, keys_folder, read_keys_records
 from app.proving.srs import Srs, read_srs, serving_srs, srs_files
 from app.settings import Settings, parse_feed
-from app.store.database import Database
-from app.types import Circuit, Disagreement, Keys, iso
-from app.wiring import model_for, open_database, open_pool
+from app.types import Circuit, Keys
+from app.wiring import model_for, open_pool
 
 _SLOW_PROOF_S = 5.0
-_REACH_S = 4.0
+_REACH_S = 2.0
+_ROSTER_S = 1.0
 
 
 def models(settings: Settings) -> Iterator[Finding]:
@@ -69,20 +68,6 @@ def prover(settings: Settings) -> Iterator[Finding]:
         yield Finding("prover", Level.OK, detail)
 
 
-def database(settings: Settings) -> Iterator[Finding]:
-    with closing(open_database(settings)) as opened:
-        current, newest = opened.revisions()
-        found = _open_alarms(opened) if current == newest else []
-    if current is None:
-        yield Finding("database", Level.OK, f"{opened.name} is new: its schema is made at the first start")
-    elif current != newest:
-        detail = f"{opened.name} has schema {current}, the newest is {newest}"
-        yield Finding("database", Level.FAILED, detail, "run `veriregime db upgrade`")
-    else:
-        yield Finding("database", Level.OK, f"{opened.name}, schema {current}")
-        yield _alarms(found)
-
-
 def srs_at_hand(settings: Settings, logrows: int) -> Srs | None:
     """The SRS that serving would take; none where it would have to make one first."""
     folder = settings.var_dir / "srs"
@@ -103,19 +88,6 @@ def keys_at_hand(settings: Settings, circuit: Circuit) -> Keys | None:
     wanted = keys_folder(folder, circuit, srs)
     intact = any(record.folder == wanted and record.intact for record in read_keys_records(folder))
     return ensure_keys(folder, circuit, srs) if intact else None
-
-
-def _open_alarms(database: Database) -> Sequence[Disagreement]:
-    with database.unit_of_work(write=False) as store:
-        return store.disagreements.open()
-
-
-def _alarms(found: Sequence[Disagreement]) -> Finding:
-    if not found:
-        return Finding("alarms", Level.OK, "network and circuit agree on every proved window")
-    newest = f"{found[0].feed} at {iso(found[0].window_end_ms)}"
-    detail = f"network and circuit disagreed on {len(found)} window(s), the newest of {newest}"
-    return Finding("alarms", Level.FAILED, detail, "look into them: `veriregime alarms list`, then `alarms clear ID`")
 
 
 def _served(settings: Settings) -> list[ReleasedModel]:
@@ -144,10 +116,23 @@ def _of_origin(subject: str, srs: Srs) -> Finding:
 
 
 def _scheduler(settings: Settings) -> Finding:
+    """Whether it speaks as ours does, and who works for it; the bare connection comes first, for it fails sooner."""
     parts = urlsplit(settings.prover)
     try:
         socket.create_connection((parts.hostname or "", parts.port or 0), timeout=_REACH_S).close()
     except OSError as error:
         detail = f"the scheduler {settings.prover} cannot be reached: {error.strerror or type(error).__name__}"
         return Finding("prover", Level.FAILED, detail, "start it (docs/provers.md), or set VERIREGIME_PROVER=local")
-    return Finding("prover", Level.OK, f"the scheduler {settings.prover} answers")
+    from app.proving.cluster import ClusterProver  # it brings Dask
+
+    cluster = ClusterProver(settings.prover, time_limit_s=settings.proof_time_limit_s)
+    try:
+        until = time.monotonic() + _ROSTER_S
+        while not (slots := cluster.slots) and time.monotonic() < until:
+            time.sleep(0.05)
+    finally:
+        cluster.stop()
+    if not slots:
+        detail = f"the scheduler {settings.prover} answers, and no prover works for it"
+        return Finding("prover", Level.WARNING, detail, f"start `veriregime prover {settings.prover}`")
+    return Finding("prover", Level.OK, f"the scheduler {settings.prover} answers, {slots} proof(s) at once")

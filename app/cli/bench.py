@@ -157,23 +157,79 @@ def pool(
 def serving(
     ticks: Annotated[int, typer.Option(min=1, help="Windows to wait for.")] = 60,
     speed: Annotated[float, typer.Option(min=0.1, max=60, help="How much faster than real time the market runs.")] = 20,
-    only: Annotated[str | None, typer.Option(help="Some parts, comma separated: ticks,latest,streams.")] = None,
+    only: Annotated[str | None, typer.Option(help="Some parts, comma separated: ticks,latest,streams,load.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each stretch of `load`.")] = 60,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure what consumers meet. Exit code 1 when too few windows came, or a client missed an event.
+    """Measure what consumers meet. Exit code 1 when too few windows came, a client missed an event, or load harms.
 
     From the end of a minute to its proved forecast over HTTP; `latest` beside a bare route that gives the same bytes;
-    a thousand clients of the stream.
+    a thousand clients of the stream. With --only load: ticks while as much is asked as can be answered.
     """
     from app.bench.serving import Effort, bench_serving
     from app.bench.serving_text import as_text
     from app.progress import watched
 
     with watched("bench serving") as say:
-        found = bench_serving(read_settings(), Effort(ticks=ticks, speed=speed), say, names(only))
+        found = bench_serving(read_settings(), Effort(ticks=ticks, speed=speed, busy_s=seconds), say, names(only))
     _show(found, as_json, as_text)
-    if found.get("ticks", ticks) < ticks or not found.get("streams", {}).get("whole", True):
+    whole, holds = found.get("streams", {}).get("whole", True), found.get("load", {}).get("holds", True)
+    if found.get("ticks", ticks) < ticks or not (whole and holds):
         raise typer.Exit(1)
+
+
+@bench.command(epilog=examples("veriregime bench soak --hours 6 --speed 30 --json"))
+def soak(
+    hours: Annotated[float, typer.Option(min=0.01, help="Hours of the market to run for.")] = 6,
+    speed: Annotated[float, typer.Option(min=1, max=60, help="How much faster than real time the market runs.")] = 30,
+    feeds: Annotated[str | None, typer.Option(help="Feeds instead of the demo's, comma separated.")] = None,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 3,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the whole system for hours, and look whether anything grows that must not. Exit code 1 when something does.
+
+    Memory, files, threads and processes of every role, growth of the database against what is documented, windows
+    missed. It takes --hours divided by --speed, and a GiB of memory.
+    """
+    from app.bench.soak import SoakEffort, bench_soak
+    from app.bench.soak_text import as_text
+    from app.progress import watched
+
+    effort = SoakEffort(hours=hours, speed=speed, every_s=every)
+    with watched("bench soak") as say:
+        found = bench_soak(read_settings(), effort, names(feeds, "--feeds") or [], say)
+    _show(found, as_json, as_text)
+    if not found["passed"]:
+        raise typer.Exit(1)
+
+
+@bench.command(epilog=examples("veriregime bench capacity --feeds 100 --days 365 --json"))
+def capacity(
+    feeds: Annotated[int, typer.Option(min=1, max=1000, help="Feeds of the simulated year.")] = 100,
+    days: Annotated[int, typer.Option(min=0, max=366, help="To simulate; 0 for the formulas alone.")] = 365,
+    constants: Annotated[
+        Path | None, typer.Option(help="JSON of a former run to take the constants from, instead of measuring.")
+    ] = None,
+    provers: Annotated[int, typer.Option(min=0, help="Proofs at once, a core each; 0 for as many as it takes.")] = 0,
+    pipelines: Annotated[int, typer.Option(min=0, help="Processes that tick; 0 for as many as it takes.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of markets and troubles: the same seed is the same year.")] = 0,
+    model: Model = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Reckon what many feeds take, and simulate a year of them against that.
+
+    Constants are measured here first, which takes some four minutes: proofs, ticks, requests, gas. docs/scaling.md has
+    the formulas.
+    """
+    from app.bench.capacity import CapacityEffort, bench_capacity
+    from app.bench.capacity_text import as_text
+    from app.progress import watched
+
+    settings = read_settings()
+    effort = CapacityEffort(feeds=feeds, days=days, provers=provers, pipelines=pipelines, seed=seed)
+    with watched("bench capacity") as say:
+        found = bench_capacity(settings, released(settings, model), effort, constants, say)
+    _show(found, as_json, as_text)
 
 
 @bench.command()
@@ -234,13 +290,13 @@ def _numbers(option: str) -> list[int]:
     return found
 
 
-def names(option: str | None) -> list[str] | None:
+def names(option: str | None, called: str = "--only") -> list[str] | None:
     """What a comma separated option lists; none without the option. Raises `BadInput` when it lists nothing."""
     if option is None:
         return None
     listed = [part.strip() for part in option.split(",") if part.strip()]
     if not listed:
-        raise BadInput("--only names nothing")
+        raise BadInput(f"{called} names nothing")
     return listed
 
 

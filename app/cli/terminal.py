@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app import logs, tracing
+
 if TYPE_CHECKING:
     from app.clock import Clock
     from app.settings import Settings
@@ -26,9 +28,12 @@ Speed = Annotated[float, typer.Option("--speed", hidden=True)]
 
 def read_settings(**given: Any) -> Settings:
     """The settings of the environment and ``.env``; an option that was given goes before them."""
+    from app.cli.masking import secrets_of
     from app.settings import Settings  # numpy comes with it, and ``--help`` needs none
 
-    return Settings(**{name: value for name, value in given.items() if value is not None})
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    logs.use(settings.log_format, secrets_of(settings), tracing.trace_id)
+    return settings
 
 
 def market_clock(market_start_ms: int | None, wall_start_ms: int, speed: float) -> Clock | None:

@@ -19,8 +19,13 @@ from pathlib import Path
 from app.errors import SrsUnavailable
 from app.proving import engine
 from app.proving.ceremony import LARGEST_LOGROWS, SrsOrigin, srs_origin
+from app.proving.hashes import file_sha256
 
 HEADER_BYTES = 4
+_NOTE_BYTES = 4096
+_SHA256 = re.compile("[0-9a-f]{64}")
+_HASH_SUFFIX = ".sha256"
+"""Of a note beside the development SRS, whose name does not hold its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,18 @@ def read_srs(path: Path, trusted: Collection[str] = ()) -> Srs:
     """An SRS file; ``trusted`` are SHA-256 (hex) of files whose origin the operator vouches for.
 
     The points are not looked at: `app.proving.intake` did that when the file came in, and since then its name holds
-    its hash. Raises `SrsUnavailable` when the file is missing, its size does not fit its own header, or it is named by
-    another hash than it has.
+    its hash. Raises `SrsUnavailable` when the file is missing, its size does not fit its own header, or it is named by,
+    or was made with, another hash than it has.
     """
     logrows = _header(path)
-    sha256 = engine.sha256_file(path)
-    if re.fullmatch("[0-9a-f]{64}", path.stem) and path.stem != sha256:
+    try:
+        sha256 = file_sha256(path)
+    except OSError as error:
+        raise SrsUnavailable(f"{path} cannot be read: {error.strerror}") from error
+    if _SHA256.fullmatch(path.stem) and path.stem != sha256:
         raise SrsUnavailable(f"{path} was changed since it was imported: delete it and import it again")
+    if _noted_sha256(path) not in (None, sha256):
+        raise SrsUnavailable(f"{path} was changed since it was made: put it back, or delete it for another to be made")
     return Srs(path, sha256, logrows, srs_origin(logrows, sha256, _ptau_blake2b(path.parent, sha256), trusted))
 
 
@@ -82,13 +92,24 @@ def development_srs(folder: Path, logrows: int) -> Srs:
             engine.make_development_srs(made, logrows)
             with contextlib.suppress(FileExistsError):  # a link, unlike a rename, never replaces another's file
                 os.link(made, path)
-    return read_srs(path)
+    srs = read_srs(path)
+    if _noted_sha256(path) is None:
+        path.with_suffix(_HASH_SUFFIX).write_text(f"{srs.sha256}\n")
+    return srs
 
 
 def find_srs(folder: Path, sha256: str, trusted: Collection[str] = ()) -> Srs | None:
-    """The SRS with this hash among the files of ``folder``."""
-    candidates = (read_srs(path, trusted) for path in srs_files(folder))
-    return next((srs for srs in candidates if srs.sha256 == sha256), None)
+    """The SRS with this hash among the files of ``folder``. Damaged files with other names are none of its business."""
+    for path in srs_files(folder):
+        try:
+            srs = read_srs(path, trusted)
+        except SrsUnavailable:
+            if path.stem == sha256:
+                raise
+            continue
+        if srs.sha256 == sha256:
+            return srs
+    return None
 
 
 def srs_files(folder: Path) -> list[Path]:
@@ -105,11 +126,22 @@ def write_record(folder: Path, sha256: str, blake2b: str, power: int) -> None:
     (folder / f"{sha256}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
+def _noted_sha256(path: Path) -> str | None:
+    """The hash that the file had at first. Without a legible note nobody knows."""
+    try:
+        with path.with_suffix(_HASH_SUFFIX).open("rb") as file:
+            noted = file.read(_NOTE_BYTES).decode("ascii", "replace").strip()
+    except OSError:
+        return None
+    return noted if _SHA256.fullmatch(noted) else None
+
+
 def _ptau_blake2b(folder: Path, sha256: str) -> str | None:
     """From the note, found by the hash of the SRS so that it cannot speak for another file."""
     try:
-        return str(json.loads((folder / f"{sha256}.json").read_text())["blake2b"])
-    except (OSError, ValueError, KeyError, TypeError):  # without a legible note the origin is unknown
+        with (folder / f"{sha256}.json").open("rb") as file:
+            return str(json.loads(file.read(_NOTE_BYTES))["blake2b"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # without a legible note the origin is unknown
         return None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from app.errors import OracleError, ProvingFailed
 from app.proving.engine import commit, make_witness, prove, verify
-from app.proving.keys import ensure_keys
+from app.proving.keys import ensure_keys, mend_keys
 from app.proving.srs import find_srs, serving_srs
 from app.types import Circuit, Keys
 
@@ -40,6 +40,9 @@ TASKS = {task.__name__: task for task in (commit, keys_for_srs, prove, serving_k
 def answer(task: str, arguments: tuple[Any, ...]) -> Any:
     """The task's result, or the error it ended with: an error travels as a value."""
     try:
+        for keys in arguments:
+            if isinstance(keys, Keys):
+                mend_keys(keys)
         return TASKS[task](*arguments)
     except OracleError as error:
         return error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from app.clock import Clock, wall_ms
 from app.errors import OracleError
-from app.steps.standing import Role, Standing
+from app.steps.standing import Role
 from app.store.database import Database
 from app.store.repository import Store
 from app.types import DAY_MS, PROVED_STATES, Status
@@ -84,21 +85,20 @@ class StoreFigures(Collector):
             with self._database.unit_of_work(write=False) as store:
                 found.append(self._read(store))
         except OracleError as error:
-            log.warning("metrics go without the database: %s", error)
+            log.debug("metrics go without the database: %s", error)  # veriregime_database_up says so
         except Exception:  # in a thread of its own nobody else would hear of it
             log.exception("reading figures met a bug")
 
     def _read(self, store: Store) -> _Read:
-        now_ms, figures = wall_ms(), store.figures
-        ages = {
-            feed: {status: figures.newest_window_ms(feed, status) for status in PROVED_STATES} for feed in self._feeds
-        }
-        waiting_since_ms = figures.waiting_since_ms()
-        standings = [(seen_ms, said) for seen_ms, said in store.standings.since(now_ms - DAY_MS)]
+        now_ms = wall_ms()
+        ends = {feed: store.figures.newest_windows_ms(feed, PROVED_STATES) for feed in self._feeds}
+        waiting_since_ms = store.figures.waiting_since_ms()
+        open_alarms = Counter(found.feed for found in store.disagreements.open())
+        standings = store.standings.since(now_ms - DAY_MS)
         return _Read(
-            forecast_ages_s=self._ages({feed: _newest(*ends.values()) for feed, ends in ages.items()}),
-            round_ages_s=self._ages({feed: ends[Status.CONFIRMED] for feed, ends in ages.items()}),
-            alarms={feed: len(store.disagreements.open(feed)) for feed in self._feeds},
+            forecast_ages_s=self._ages({feed: max(found.values(), default=None) for feed, found in ends.items()}),
+            round_ages_s=self._ages({feed: found.get(Status.CONFIRMED) for feed, found in ends.items()}),
+            alarms={feed: open_alarms[feed] for feed in self._feeds},
             jobs_waiting=store.jobs.waiting(),
             job_age_s=max(0, now_ms - waiting_since_ms) / 1000 if waiting_since_ms else 0.0,
             events=store.events.last(),
@@ -112,3 +112,30 @@ class StoreFigures(Collector):
         """Of the feeds that have one: nothing is an age of what there is not."""
         now_ms = self._clock.now_ms()
         return {feed: (now_ms - end_ms) / 1000 for feed, end_ms in ends_ms.items() if end_ms is not None}
+
+
+def _by_work(held: Mapping[str, str]) -> dict[str, int]:
+    """Its first word is what a lease is for."""
+    return Counter(name.partition(" ")[0] for name in held)
+
+
+def _ages_of_roles(standings: Sequence[tuple[int, Mapping[str, Any]]], now_ms: int) -> dict[str, float]:
+    newest = {role: seen_ms for seen_ms, said in standings for role in Role if role in said.get("roles", ())}
+    return {role: max(0, now_ms - seen_ms) / 1000 for role, seen_ms in newest.items()}
+
+
+def _skew_s(standings: Sequence[tuple[int, Mapping[str, Any]]]) -> float | None:
+    """As the last process said that asks venues."""
+    told = [said.get("clock_skew_s") for _, said in standings]
+    return next((float(skew) for skew in reversed(told) if isinstance(skew, int | float)), None)
+
+
+def _gauge(name: str, words: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"veriregime_{name}", words, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _figure(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"veriregime_{name}", words, value=value)

@@ -227,6 +227,7 @@ class ProofStep:
     ) -> Attempt:
         outcome = AttemptOutcome.PROVED if error is None else AttemptOutcome.ERROR
         outcome = next((known for kind, known in _OUTCOMES if isinstance(error, kind)), outcome)
+        self._metrics.proof_attempts.labels(outcome).inc()
         return Attempt(
             prediction_id=job.prediction_id,
             number=job.attempt,

@@ -97,7 +97,7 @@ class Settlement:
                 )
         if transaction.signed.contract == transaction.signed.sender:
             return SubmitOutcome.CANCELLED
-        self._metrics.submit_gas.set(receipt.gas_used)
+        self._metrics.submission_gas.observe(receipt.gas_used)
         log.info(
             "transaction %s in block %d: %s, %d gas",
             receipt.tx_hash,

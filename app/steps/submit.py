@@ -33,6 +33,7 @@ _REFUSALS = (
     (Misconfigured, SubmitOutcome.WRONG_CHAIN),
     (ChainError, SubmitOutcome.CHAIN_UNAVAILABLE),
 )
+_CHAIN_AWAY = (SubmitOutcome.CHAIN_UNAVAILABLE, SubmitOutcome.WRONG_CHAIN)
 
 
 class SubmitStep:
@@ -51,6 +52,8 @@ class SubmitStep:
         self._database = database
         self._clock = clock
         self._metrics = metrics
+        for outcome in SubmitOutcome:  # from 0 on: Prometheus sees no increase in what begins at 1
+            metrics.submissions.labels(outcome)
         self._policy = policy
         self._settlement = Settlement(database, clock, metrics, policy)
         self._decided: dict[PredictionId, float] = {}
@@ -70,18 +73,23 @@ class SubmitStep:
         outcome, detail = SubmitOutcome.CHAIN_UNAVAILABLE, "stopped by an unexpected error"
         try:
             outcome, detail = self._step(self.target)
+            self._tell_chain(self.target, up=True)
         except StoreUnavailable as error:  # a misconfiguration too, but not of the chain
             detail = str(error)
             raise
         except (ChainError, Misconfigured) as error:
             outcome = next(known for kind, known in _REFUSALS if isinstance(error, kind))
             detail = str(error)
+            self._tell_chain(self.target, up=outcome not in _CHAIN_AWAY)
             log.log(logging.DEBUG if self._was_said(outcome, detail) else logging.WARNING, "%s: %s", outcome, detail)
         finally:
             self._metrics.submissions.labels(outcome).inc()
             if outcome not in (SubmitOutcome.IDLE, SubmitOutcome.PENDING):
                 self.last = StepReport(outcome, detail, self._clock.now_ms())
         return outcome
+
+    def _tell_chain(self, target: OracleTarget, *, up: bool) -> None:
+        self._metrics.chain_up.labels(str(target.oracle.chain_id)).set(up)
 
     def _was_said(self, outcome: SubmitOutcome, detail: str) -> bool:
         """Fees and balances have another number in their detail every time."""
@@ -190,7 +198,8 @@ class SubmitStep:
         return SubmitOutcome.SENT
 
     def _watch_balance(self, balance_wei: int, cost_wei: int, sender: Sender) -> None:
-        self._metrics.balance.set(balance_wei / 1e18)
         left = balance_wei // max(1, cost_wei)
+        self._metrics.balance.labels(sender.address).set(balance_wei / 1e18)
+        self._metrics.affordable.labels(sender.address).set(left)
         if left < self._policy.low_balance_updates:
             log.warning("the account %s can pay for %d more updates at most: send it some", sender.address, left)

@@ -134,6 +134,10 @@ class Database:
         with self._transaction() as connection:
             yield connection
 
+    def beside(self, file: Path) -> Database:
+        """Another database, in an SQLite file, with the same migrations."""
+        return Database(str(sa.URL.create("sqlite", database=str(file))), self._migrations)
+
     def vacuum(self) -> None:
         """Give room that deleted rows have left back to the disk. SQLite only: nobody writes meanwhile."""
         with self._translated(), self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -144,12 +148,7 @@ class Database:
 
     @contextmanager
     def _transaction(self, **options: Any) -> Iterator[sa.Connection]:
-        with (
-            self._translated(),
-            self._engine.connect() as plain,
-            plain.execution_options(**options) as connection,
-            connection.begin(),
-        ):
+        with self._translated(), self._engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
 
     def _of_postgresql(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +187,7 @@ class Database:
             if isinstance(error, sa.exc.IntegrityError):
                 raise
             raise self._unusable(error.orig or error) from error
-        except (PoolTimeout, OSError) as error:
+        except PoolTimeout as error:
             raise self._unusable(error) from error
 
     def _unusable(self, error: BaseException) -> StoreUnavailable:

@@ -9,13 +9,16 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
+from app.settings import Settings
 from app.web import openapi, pages, problems
-from app.web.evidence_routes import evidence_routes
+from app.web.evidence_routes import VERIFY, evidence_routes
 from app.web.feed_routes import feed_routes
 from app.web.heads import HeadAsGet
 from app.web.measuring import Measured
 from app.web.operation_routes import operation_routes
 from app.web.prediction_routes import prediction_routes
+from app.web.protocol import Bounds
+from app.web.rates import Places, RateLimits
 from app.web.reading import Reader
 from app.web.ready import ReadyFirst, ReadyForecasts
 from app.web.stream import Streams
@@ -28,9 +31,14 @@ _EXPOSED = ("ETag", "Retry-After", "Content-Disposition")
 
 
 def create_web(role: ApiRole) -> FastAPI:
-    """The service as an ASGI application; `app.state.streams` ends all streams when it is to stop."""
+    """The service as an ASGI application.
+
+    `app.state.streams` ends all streams when it is to stop, `app.state.bounds` are those of its connections. Raises
+    `Misconfigured` where a limit of the settings cannot be read.
+    """
     watcher, reader = EventWatcher(role.database), Reader(role)
-    streams = Streams(role.database, watcher)
+    limits = RateLimits.of(role.settings)
+    streams = Streams(role.database, watcher, _stream_places(role.settings))
     forecasts = ReadyForecasts(reader.ready, role.clock, watcher, role.settings.settle_s)
 
     @asynccontextmanager
@@ -43,12 +51,15 @@ def create_web(role: ApiRole) -> FastAPI:
 
     app = FastAPI(title="VeriRegime", version=__version__, docs_url=None, redoc_url=None, lifespan=watching)
     app.state.streams = streams
+    app.state.bounds = Bounds(
+        connections=role.settings.max_connections, bodies={VERIFY: role.settings.max_bundle_bytes}
+    )
     problems.install(app)
     for router in (
-        feed_routes(role, reader, forecasts, TrackRecord(role.database)),
-        prediction_routes(role, reader),
-        stream_routes(reader, streams),
-        evidence_routes(role),
+        feed_routes(role, reader, forecasts, TrackRecord(role.database), limits),
+        prediction_routes(role, reader, limits),
+        stream_routes(reader, streams, limits.clients),
+        evidence_routes(role, limits),
         operation_routes(role, reader, streams),
     ):
         app.include_router(router)
@@ -66,3 +77,7 @@ def create_web(role: ApiRole) -> FastAPI:
         )
     app.add_middleware(Measured, metrics=role.metrics)
     return app
+
+
+def _stream_places(settings: Settings) -> Places:
+    return Places("streams", settings.max_streams, settings.max_streams_per_client)

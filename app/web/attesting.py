@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -21,11 +21,21 @@ from app.features.variation import INPUTS
 from app.types import MINUTE_MS, ModelId, OracleAt, iso, parse_time
 from app.web import problems
 from app.web.bodies import bounded_body
+from app.web.clients import Clients
+from app.web.protocol import Bounds
+from app.web.rates import Limit, Places, rate_limit
 from app.web.schemas import HealthOut, Problem
 from app.wiring import AttesterRole
 
 MOST_BYTES = 256 * 1024
 _MOST_WINDOWS = 64
+_MOST_PROPOSALS = 256
+"""That are judged or wait for it at once."""
+_CONNECTIONS = 1_000
+_RATE_WITHOUT_TOKEN = "600/minute"  # noqa: S105
+"""Of one client, where anybody may ask. Whoever shows the token may ask as often as it likes."""
+_RATE_OF_WRONG_TOKENS = "30/minute"
+ATTEST = "/v1/attest"
 _DESCRIPTION = (
     "Signs that a proof's inputs are what this attester sees on venues of its own, or says why it does not. "
     "Whoever may ask here can make it refuse others: let only your services reach it."
@@ -116,40 +126,60 @@ class AttesterReadyOut(BaseModel):
     problems: list[str] = Field(description="where our keys are not those of the registry, or it cannot be asked")
 
 
-def create_attester_web(role: AttesterRole, ready: Callable[[], None] = lambda: None) -> FastAPI:
-    """``ready`` is called once, when requests are about to be answered."""
+def create_attester_web(
+    role: AttesterRole, ready: Callable[[], None] = lambda: None, trusted_proxies: Sequence[str] = ()
+) -> FastAPI:
+    """``ready`` is called once, when requests are about to be answered; ``trusted_proxies`` say who asks.
+
+    Raises `Misconfigured` for proxies that are no addresses.
+    """
+    clients = Clients(trusted_proxies)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         ready()
         yield
 
-    app = FastAPI(title="VeriRegime attester", version=__version__, description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="VeriRegime attester",
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,  # its viewer would come from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.bounds = Bounds(connections=_CONNECTIONS, bodies={ATTEST: MOST_BYTES})
     problems.install(app)
-    _attesting(app, role)
+    _attesting(app, role, clients)
     _operations(app, role)
     return app
 
 
-def _attesting(app: FastAPI, role: AttesterRole) -> None:
+def _attesting(app: FastAPI, role: AttesterRole, clients: Clients) -> None:
     refusals: dict[int | str, dict[str, Any]] = {
+        400: {"model": Problem, "description": "the proposal is not in form"},
         401: {"model": Problem, "description": "only those who show the proposers' token are listened to"},
         409: {"model": RefusedOut, "description": "refused for good"},
+        413: {"model": Problem, "description": "larger than is read"},
+        415: {"model": Problem, "description": "proposals are not unpacked: send them without Content-Encoding"},
+        429: {"model": Problem, "description": "asked too often without the token: see Retry-After"},
         503: {"model": RefusedOut, "description": "refused now: see Retry-After"},
     }
+    places = Places("proposals", _MOST_PROPOSALS, _MOST_PROPOSALS)
     body = {"content": {"application/json": {"schema": ProposalIn.model_json_schema()}}, "required": True}
 
     @app.post(
-        "/v1/attest",
+        ATTEST,
         response_model=SignedOut,
         responses=refusals,
+        dependencies=[Depends(_admission(role.token, clients))],
         openapi_extra={"requestBody": body},
         summary="A signature over a claim, or why not",
     )
     async def attest(request: Request) -> Response:
-        _require_token(request, role.token)
-        proposal = _parse(await bounded_body(request, MOST_BYTES, ProposalTooLarge))
-        return _response(await run_in_threadpool(role.judge.answer, proposal))
+        with places.taken(clients.of(request.scope)):
+            proposal = _parse(await bounded_body(request, MOST_BYTES, ProposalTooLarge))
+            return _response(await run_in_threadpool(role.judge.answer, proposal))
 
     @app.get("/v1/attester", summary="Who attests here, for which oracle, and how strictly")
     def attester() -> AttesterOut:
@@ -173,10 +203,21 @@ def _operations(app: FastAPI, role: AttesterRole) -> None:
         return Response(role.metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 
-def _require_token(request: Request, token: str | None) -> None:
-    shown = request.headers.get("authorization", "")
-    if token is not None and not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
-        raise NotAProposer()
+def _admission(token: str | None, clients: Clients) -> Limit:
+    """Raises `NotAProposer`, and `TooManyRequests` for whoever goes on asking without the token."""
+    anybody = rate_limit(clients, "without a token", _RATE_WITHOUT_TOKEN)
+    wrong = rate_limit(clients, "with a wrong token", _RATE_OF_WRONG_TOKENS)
+
+    async def admit(request: Request) -> None:
+        if token is None:
+            await anybody(request)
+            return
+        shown = request.headers.get("authorization", "")
+        if not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+            await wrong(request)
+            raise NotAProposer
+
+    return admit
 
 
 def _described(role: AttesterRole) -> AttesterOut:

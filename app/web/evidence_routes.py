@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
@@ -15,13 +15,19 @@ from app.errors import BundleTooLarge, UnknownSrs
 from app.inference.release import model_by_id
 from app.web.bodies import bounded_body
 from app.web.caching import FOREVER, conditional, is_current
+from app.web.checking import OneAtATime
 from app.web.openapi import CONDITIONAL, name_of
 from app.web.parameters import HashOfSrs, IdOfModel
 from app.web.problems import documented
+from app.web.rates import Places, RateLimits
 from app.web.schemas import ModelOut, VerdictOut
 from app.wiring import ApiRole
 
 _TAGS: list[Any] = ["evidence"]
+_MOST_UPLOADS = 8
+"""Bundles that are in memory at once, on their way or waiting to be checked."""
+_MOST_UPLOADS_OF_ONE = 2
+VERIFY = "/v1/verify"
 _BUNDLE = {"schema": {"$ref": "#/components/schemas/Bundle"}}
 _BUNDLE_BODY = {"requestBody": {"required": True, "content": {"application/json": _BUNDLE}}}
 _FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
@@ -35,9 +41,14 @@ class _WholeFile(FileResponse):
         await super().__call__({**scope, "headers": headers}, receive, send)
 
 
-def evidence_routes(role: ApiRole) -> APIRouter:
+def evidence_routes(role: ApiRole, limits: RateLimits) -> APIRouter:
     router = APIRouter(tags=_TAGS, generate_unique_id_function=name_of)
+    _files(router, role, limits)
+    _verifying(router, role, limits)
+    return router
 
+
+def _files(router: APIRouter, role: ApiRole, limits: RateLimits) -> None:
     @router.get(
         "/v1/models/{model_id}",
         summary="Get a model's manifest",
@@ -53,7 +64,8 @@ def evidence_routes(role: ApiRole) -> APIRouter:
         "/v1/srs/{sha256}",
         summary="Download the SRS behind the proofs",
         response_class=FileResponse,
-        responses=CONDITIONAL | {200: CONDITIONAL[200] | _FILE} | documented(404),
+        responses=CONDITIONAL | {200: CONDITIONAL[200] | _FILE} | documented(404, 429),
+        dependencies=[Depends(limits.costly)],
     )
     def srs(sha256: HashOfSrs, request: Request) -> Response:
         """The file that `veriregime verify --srs` takes."""
@@ -67,15 +79,25 @@ def evidence_routes(role: ApiRole) -> APIRouter:
             files[sha256], headers=headers, media_type="application/octet-stream", filename=f"{sha256[:16]}.srs"
         )
 
+
+def _verifying(router: APIRouter, role: ApiRole, limits: RateLimits) -> None:
+    uploads, checks = Places("bundles to check", _MOST_UPLOADS, _MOST_UPLOADS_OF_ONE), OneAtATime()
+
     @router.post(
-        "/v1/verify", summary="Check a bundle", openapi_extra=_BUNDLE_BODY, responses=documented(404, 413, 422)
+        VERIFY,
+        summary="Check a bundle",
+        openapi_extra=_BUNDLE_BODY,
+        responses=documented(404, 413, 415, 422, 429),
+        dependencies=[Depends(limits.verify)],
     )
     async def verify(request: Request) -> VerdictOut:
-        """Recomputes everything from the candles up, and names the first thing that does not hold."""
-        raw = await bounded_body(request, role.settings.max_bundle_bytes, BundleTooLarge)
-        return await run_in_threadpool(_verdict, role, raw)
+        """Recomputes everything from the candles up, and names the first thing that does not hold.
 
-    return router
+        One bundle is checked at a time; 503 while there are too many others.
+        """
+        with uploads.taken(limits.clients.of(request.scope)):
+            raw = await bounded_body(request, role.settings.max_bundle_bytes, BundleTooLarge)
+            return await checks.run(partial(_verdict, role, raw))
 
 
 def _verdict(role: ApiRole, raw: bytes) -> VerdictOut:

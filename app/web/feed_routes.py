@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.errors import BadInput
 from app.store.outcomes import Origin
@@ -26,6 +26,7 @@ from app.web.parameters import (
     read_included,
 )
 from app.web.problems import documented
+from app.web.rates import RateLimits
 from app.web.reading import Reader
 from app.web.ready import LATEST, Asked, ReadyForecasts
 from app.web.record_schemas import OutcomesOut, TrackRecordOut
@@ -40,11 +41,14 @@ RecordOrigin = Annotated[
 ]
 
 
-def feed_routes(role: ApiRole, reader: Reader, forecasts: ReadyForecasts, record: TrackRecord) -> APIRouter:
+def feed_routes(
+    role: ApiRole, reader: Reader, forecasts: ReadyForecasts, record: TrackRecord, limits: RateLimits
+) -> APIRouter:
     router = APIRouter(tags=_TAGS, generate_unique_id_function=name_of)
     _facts(router, role, reader)
+    _candles(router, role, reader, limits)
     _latest(router, reader, forecasts)
-    _record(router, reader, record)
+    _record(router, reader, record, limits)
     return router
 
 
@@ -73,11 +77,14 @@ def _facts(router: APIRouter, role: ApiRole, reader: Reader) -> None:
         """
         return reader.update(feed)
 
+
+def _candles(router: APIRouter, role: ApiRole, reader: Reader, limits: RateLimits) -> None:
     @router.get(
         "/v1/feeds/{feed}/candles",
         summary="List stored candles of one of the feed's venues",
         response_model=CandlesOut,
-        responses=CONDITIONAL | documented(400, 404),
+        responses=CONDITIONAL | documented(400, 404, 429),
+        dependencies=[Depends(limits.costly)],
     )
     def candles(
         feed: FeedName,
@@ -128,12 +135,13 @@ def _latest(router: APIRouter, reader: Reader, forecasts: ReadyForecasts) -> Non
         return Response(forecasts.body(ready), headers=headers, media_type="application/json")
 
 
-def _record(router: APIRouter, reader: Reader, record: TrackRecord) -> None:
+def _record(router: APIRouter, reader: Reader, record: TrackRecord, limits: RateLimits) -> None:
     @router.get(
         "/v1/feeds/{feed}/track-record",
         summary="Get the track record: how good the forecasts were",
         response_model=TrackRecordOut,
-        responses=CONDITIONAL | documented(400, 404),
+        responses=CONDITIONAL | documented(400, 404, 429),
+        dependencies=[Depends(limits.costly)],
     )
     def track_record(
         feed: FeedName,
@@ -155,7 +163,8 @@ def _record(router: APIRouter, reader: Reader, record: TrackRecord) -> None:
         "/v1/feeds/{feed}/outcomes",
         summary="List forecasts with what became of them, oldest first",
         response_model=OutcomesOut,
-        responses=CONDITIONAL | documented(400, 404),
+        responses=CONDITIONAL | documented(400, 404, 429),
+        dependencies=[Depends(limits.costly)],
     )
     def outcomes(
         feed: FeedName,

@@ -28,6 +28,12 @@ _STRICT = {
 }
 
 
+_OF_PAGES = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
 class _Forever(StaticFiles):
     """Files whose names change with their contents."""
 
@@ -66,7 +72,7 @@ def _page(request: Request, name: str, policy: str) -> Response:
     except OSError:
         raise PagesMissing from None
     answer = conditional(request, body, REVALIDATE, "text/html; charset=utf-8")
-    answer.headers["Content-Security-Policy"] = policy
+    answer.headers.update({"Content-Security-Policy": policy} | _OF_PAGES)
     return answer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.audit.bundle import Bundle
 from app.web.caching import FOREVER, REVALIDATE, conditional, etag_of, is_current, zipped
@@ -20,6 +20,7 @@ from app.web.parameters import (
     read_cursor,
 )
 from app.web.problems import documented
+from app.web.rates import RateLimits
 from app.web.reading import Reader, known_prediction
 from app.web.schemas import HistoryOut, PredictionOut, ProofOut
 from app.wiring import ApiRole
@@ -27,19 +28,21 @@ from app.wiring import ApiRole
 _TAGS: list[Any] = ["predictions"]
 
 
-def prediction_routes(role: ApiRole, reader: Reader) -> APIRouter:
+def prediction_routes(role: ApiRole, reader: Reader, limits: RateLimits) -> APIRouter:
     router = APIRouter(tags=_TAGS, generate_unique_id_function=name_of)
-    _history(router, role, reader)
+    _history(router, role, reader, limits)
     _one(router, role, reader)
+    _bundle(router, reader, limits)
     return router
 
 
-def _history(router: APIRouter, role: ApiRole, reader: Reader) -> None:
+def _history(router: APIRouter, role: ApiRole, reader: Reader, limits: RateLimits) -> None:
     @router.get(
         "/v1/feeds/{feed}/predictions",
         summary="List predictions, page by page",
         response_model_exclude_unset=True,
-        responses=CACHEABLE | documented(400, 404),
+        responses=CACHEABLE | documented(400, 404, 429),
+        dependencies=[Depends(limits.costly)],
     )
     def history(
         feed: FeedName,
@@ -107,11 +110,14 @@ def _one(router: APIRouter, role: ApiRole, reader: Reader) -> None:
         told = reader.proof(found, proved_at_ms)
         return conditional(request, told.model_dump_json().encode(), FOREVER)
 
+
+def _bundle(router: APIRouter, reader: Reader, limits: RateLimits) -> None:
     @router.get(
         "/v1/predictions/{prediction_id}/bundle",
         summary="Get a prediction's bundle: everything an auditor needs",
         response_model=Bundle,
-        responses=CONDITIONAL | documented(404, 409, 410),
+        responses=CONDITIONAL | documented(404, 409, 410, 429),
+        dependencies=[Depends(limits.costly)],
     )
     def bundle(prediction_id: IdOfPrediction, request: Request) -> Response:
         """One JSON object; check it with `veriregime verify FILE` or `POST /v1/verify`.

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.errors import OracleError
 
@@ -23,7 +24,9 @@ _WORDS = {
     409: "not yet: see Retry-After",
     410: "no longer kept",
     413: "larger than is read",
+    415: "requests are not unpacked: send the body without Content-Encoding",
     422: "the contents are not in form",
+    429: "this client asks more often than one may: see Retry-After",
     500: "a defect of this installation",
     502: "the chain did not answer as it should",
     503: "not now: see Retry-After",
@@ -31,7 +34,7 @@ _WORDS = {
 
 
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
-_WITH_RETRY_AFTER = (409, 503)
+_WITH_RETRY_AFTER = (409, 429, 503)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -57,13 +60,18 @@ def install(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"][1:]) or "request"
         return problem(HTTPStatus.BAD_REQUEST, "bad-input", f"{where}: {first['msg']}")
 
+    @app.exception_handler(ClientDisconnect)
+    def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        """In the middle of its own request: nobody hears this, and it is no bug of ours."""
+        return problem(HTTPStatus.BAD_REQUEST, "about:blank", "the request ended early")
+
     @app.exception_handler(HTTPException)
     def http_error(request: Request, error: HTTPException) -> JSONResponse:
         return problem(HTTPStatus(error.status_code), "about:blank", str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     def bug(request: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected error on %s %s", request.method, request.url.path, exc_info=error)
+        log.error("unexpected error on %s %r", request.method, request.scope["path"][:200], exc_info=error)
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "about:blank", "unexpected error; the log has the details")
 
 

@@ -20,6 +20,8 @@ from starlette.types import Receive, Scope, Send
 from app.errors import StoreUnavailable
 from app.store.database import Database
 from app.types import Event, EventKind
+from app.web.protocol import HANG_UP
+from app.web.rates import Places
 from app.web.watching import EventWatcher
 
 log = logging.getLogger(__name__)
@@ -87,7 +89,8 @@ class Client:
 class Streams:
     """All connections of this process."""
 
-    def __init__(self, database: Database, watcher: EventWatcher) -> None:
+    def __init__(self, database: Database, watcher: EventWatcher, places: Places) -> None:
+        self.places = places
         self._database = database
         self._watcher = watcher
         self._clients: set[Client] = set()
@@ -98,11 +101,11 @@ class Streams:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def open(self, wanted: Wanted, last_event_id: int | None) -> EventStream:
+    def open(self, asker: str, wanted: Wanted, last_event_id: int | None) -> EventStream:
         """Raises `StoreUnavailable` while nobody knows what is new."""
         if not self._watcher.is_current:
             raise StoreUnavailable("events cannot be read just now", retry_after_s=2)
-        return EventStream(self, wanted, last_event_id)
+        return EventStream(self, asker, wanted, last_event_id)
 
     def close(self) -> None:
         """End all streams, from any thread: clients come back to whoever serves next."""
@@ -158,24 +161,24 @@ class Streams:
 
 
 class EventStream:
-    """One connection, as an ASGI application."""
+    """One connection, as an ASGI application. Raises what `Places.taken` raises before it has begun."""
 
-    def __init__(self, streams: Streams, wanted: Wanted, last_event_id: int | None) -> None:
+    def __init__(self, streams: Streams, asker: str, wanted: Wanted, last_event_id: int | None) -> None:
         self._streams = streams
+        self._asker = asker
         self._wanted = wanted
         self._last_event_id = last_event_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client, closing = self._streams.enter(self._wanted)
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-            await _until_first(self._write(client, send), _until_gone(receive), client.too_slow.wait(), closing.wait())
-            # To a client that does not read, not even this gets through: the server then closes the connection.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_WORD_S):
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            self._streams.leave(client)
+        with self._streams.places.taken(self._asker):
+            client, closing = self._streams.enter(self._wanted)
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+                ends = _until_gone(receive), client.too_slow.wait(), closing.wait()
+                await _until_first(self._write(client, send), *ends)
+                await _end(scope, send)
+            finally:
+                self._streams.leave(client)
 
     async def _write(self, client: Client, send: Send) -> None:
         begins_at = client.seq if self._last_event_id is None else self._last_event_id
@@ -195,6 +198,17 @@ class EventStream:
 async def _body(send: Send, part: bytes) -> None:
     if part:
         await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def _end(scope: Scope, send: Send) -> None:
+    """To a client that does not read, not even the last word gets through; the connection is then ended under it."""
+    try:
+        async with asyncio.timeout(_LAST_WORD_S):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    except TimeoutError:
+        hang_up = scope.get("extensions", {}).get(HANG_UP)
+        if hang_up is not None:
+            hang_up()
 
 
 async def _until_gone(receive: Receive) -> None:

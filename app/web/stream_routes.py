@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.types import EventKind
+from app.web.clients import Clients
 from app.web.openapi import name_of
 from app.web.parameters import Kinds, LastEventId, ResumeAt, StreamedFeeds, read_kinds, read_last_event_id
 from app.web.problems import documented
@@ -46,7 +47,7 @@ class _Streaming(Response):
         await self._stream(scope, receive, send)
 
 
-def stream_routes(reader: Reader, streams: Streams) -> APIRouter:
+def stream_routes(reader: Reader, streams: Streams, clients: Clients) -> APIRouter:
     router = APIRouter(tags=_TAGS, generate_unique_id_function=name_of)
 
     @router.get(
@@ -54,9 +55,10 @@ def stream_routes(reader: Reader, streams: Streams) -> APIRouter:
         summary="Follow what happens, as it happens",
         response_class=_Streaming,
         status_code=200,
-        responses=_EVENTS | documented(400, 404),
+        responses=_EVENTS | documented(400, 404, 429),
     )
     async def stream(
+        request: Request,
         feed: StreamedFeeds = None,
         kinds: Kinds = "",
         last_event_id: LastEventId = None,
@@ -73,6 +75,7 @@ def stream_routes(reader: Reader, streams: Streams) -> APIRouter:
             reader.served(name)
         of_header, of_query = read_last_event_id(last_event_id), read_last_event_id(resume)
         wanted = Wanted(frozenset(feed or ()), read_kinds(kinds))
-        return _Streaming(streams.open(wanted, of_query if of_header is None else of_header))
+        last = of_query if of_header is None else of_header
+        return _Streaming(streams.open(clients.of(request.scope), wanted, last))
 
     return router

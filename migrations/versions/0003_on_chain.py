@@ -12,23 +12,20 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+KEPT = (
+    "prediction_id",
+    "chain_id",
+    "contract",
+    "tx_hash",
+    "raw_tx",
+    "state",
+    "block_number",
+    "gas_used",
+    "sent_at_ms",
+)
 submissions = sa.table(
     "submissions",
-    *(
-        sa.column(name)
-        for name in (
-            "prediction_id",
-            "chain_id",
-            "contract",
-            "tx_hash",
-            "raw_tx",
-            "state",
-            "block_number",
-            "gas_used",
-            "sent_at_ms",
-            "ours",
-        )
-    ),
+    *(sa.column(name) for name in (*KEPT, "ours")),
 )
 predictions = sa.table("predictions", sa.column("id"), sa.column("status"))
 transactions = sa.table(
@@ -155,13 +152,16 @@ def downgrade() -> None:
     op.drop_table("transactions")
     op.drop_table("signed_commitments")
     op.drop_table("attestations")
+    _take_back_what_was_set_aside()
 
 
 def _keep_what_is_settled() -> None:
     """Transactions to a bare verifier: what is settled is kept, what was still on its way goes to the oracle instead.
 
-    Their nonces were not kept: -1.
+    Their nonces were not kept: -1. What was on its way is set aside for a downgrade: the table is there only then.
     """
+    if op.get_bind().execute(sa.select(submissions.c.tx_hash).where(submissions.c.state == "sent").limit(1)).first():
+        _set_aside_what_is_on_its_way()
     on_their_way = sa.select(submissions.c.prediction_id).where(submissions.c.state == "sent")
     op.execute(
         sa.update(predictions)
@@ -181,3 +181,35 @@ def _keep_what_is_settled() -> None:
         *(submissions.c[name] for name in copied), *(sa.literal(value).label(name) for name, value in unknown.items())
     ).where(submissions.c.prediction_id == first_of_hash)
     op.execute(sa.insert(transactions).from_select([*copied, *unknown], once))
+
+
+def _set_aside_what_is_on_its_way() -> None:
+    former = op.create_table(
+        "former_submissions",
+        sa.Column("prediction_id", sa.String(length=32), nullable=False),
+        sa.Column("chain_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("contract", sa.String(length=42), nullable=False),
+        sa.Column("tx_hash", sa.String(length=66), nullable=False),
+        sa.Column("raw_tx", sa.LargeBinary(), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("block_number", sa.BigInteger(), nullable=True),
+        sa.Column("gas_used", sa.BigInteger(), nullable=True),
+        sa.Column("sent_at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("prediction_id", "chain_id", name=op.f("pk_former_submissions")),
+    )
+    sent = sa.select(*(submissions.c[name] for name in KEPT)).where(submissions.c.state == "sent")
+    op.execute(sa.insert(former).from_select(KEPT, sent))
+
+
+def _take_back_what_was_set_aside() -> None:
+    """But for predictions that have gone onto the chain meanwhile, or have gone altogether."""
+    if not sa.inspect(op.get_bind()).has_table("former_submissions"):
+        return
+    op.execute(
+        "DELETE FROM former_submissions WHERE tx_hash IN (SELECT tx_hash FROM submissions) "
+        "OR prediction_id NOT IN (SELECT id FROM predictions WHERE status = 'proved')"
+    )
+    op.execute("UPDATE predictions SET status = 'submitted' WHERE id IN (SELECT prediction_id FROM former_submissions)")
+    names = ", ".join(KEPT)
+    op.execute(f"INSERT INTO submissions ({names}) SELECT {names} FROM former_submissions")  # noqa: S608  our own names
+    op.drop_table("former_submissions")

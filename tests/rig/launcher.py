@@ -1,6 +1,6 @@
-"""What a process of the rig is run through: ``python -P launcher.py OFFSET_FILE COMMAND …`` is ``veriregime COMMAND …``.
+"""What processes of the rig are run through: ``launcher.py OFFSET_FILE COMMAND …`` is ``veriregime COMMAND …``.
 
-Two things are added before anything of the product is imported. A leash: the process ends when its standard input does,
+Two things are added before anything of the product is imported. A leash: the process ends when its standard input ends,
 so nothing outlives whoever built the rig. And a clock that can be set: what the file says in seconds is added to this
 machine's time, in ``time`` and ``datetime`` alike, read anew each time.
 """

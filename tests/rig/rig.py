@@ -49,7 +49,7 @@ _LOOK_EVERY_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RigOptions:
-    """What a rig is made of. ``settings`` are further ``VERIREGIME_…`` of the service's processes, without the prefix."""
+    """What a rig is made of. ``settings`` are further ones of the service's processes, without ``VERIREGIME_``."""
 
     name: str
     store: Literal["sqlite", "postgresql"] = "sqlite"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import uvicorn
 from pydantic import SecretStr
 
 from app.chain.anvil import ATTESTER_KEYS
@@ -22,7 +21,7 @@ from app.settings import Settings
 from app.store.database import Database
 from app.types import MINUTE_MS, Prediction, Proof, Status, prediction_id
 from app.web.attesting import create_attester_web
-from app.web.server import address, listen
+from app.web.server import address, listen, server
 from app.wiring import Application, AttesterRole, attester
 
 FEED = "btc-usdt-4h"
@@ -40,13 +39,12 @@ def serving(role: AttesterRole) -> Iterator[str]:
     """The attester's HTTP service in a thread of its own; gives its URL."""
     with listen("127.0.0.1", 0) as listener:
         ready = threading.Event()
-        config = uvicorn.Config(create_attester_web(role, ready.set), log_config=None, access_log=False)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        running = server(create_attester_web(role, ready.set))
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         assert ready.wait(10)
         yield address(listener)
-        server.should_exit = True
+        running.should_exit = True
         thread.join()
 
 

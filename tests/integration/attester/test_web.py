@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -132,3 +133,20 @@ def test_token__when_set__is_asked_of_every_proposer(
     response = client.post("/v1/attest", json=proposal, headers=headers)
     assert response.status_code == status
     assert "open-sesame-open" not in response.text
+
+
+def test_proposals__with_wrong_tokens__are_soon_not_listened_to_and_those_with_the_token_always(
+    attesters: list[Any],
+) -> None:
+    client = TestClient(create_attester_web(replace(attesters[0].role, token="open-sesame-open")))
+    guesses = [client.post("/v1/attest", headers={"Authorization": f"Bearer {number}"}) for number in range(40)]
+    assert [one.status_code for one in guesses] == [401] * 30 + [429] * 10
+    assert 0 < int(guesses[-1].headers["retry-after"]) <= 60
+    shown = {"Authorization": "Bearer open-sesame-open"}
+    assert {client.post("/v1/attest", content=b"{}", headers=shown).status_code for _ in range(100)} == {400}
+
+
+def test_proposal__that_is_packed__is_not_unpacked(attesters: list[Any]) -> None:
+    client = TestClient(create_attester_web(attesters[0].role))
+    answer = client.post("/v1/attest", content=gzip.compress(b" " * 10**7), headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["type"]) == (415, "encoding-refused")

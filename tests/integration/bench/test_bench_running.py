@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.bench.sizes import SQLITE_BYTES
 from app.settings import Settings
 from app.sim.market import SimulatedMarket
 from app.types import MINUTE_MS
@@ -73,6 +74,46 @@ def test_bench_serving__times_every_tick_from_candle_to_served_forecast(bench: A
     assert found["missed"] >= 0  # a busy machine may miss one: that is measured, not tested
     assert found["settle_s"] < found["seconds"]["median"] <= found["seconds"]["p95"] <= found["seconds"]["largest"]
     assert set(found["steps"]) == {"queue", "witness", "prove", "verify"}
+
+
+@pytest.mark.slow
+def test_bench_serving__under_load__has_quiet_and_busy_stretches_and_a_verdict(bench: Any) -> None:
+    code, found, _ = bench("serving", "--only", "load", "--speed", "20", "--seconds", "5")
+    load = found["load"]
+    assert code == (0 if load["holds"] else 1)
+    assert [one["name"].partition(",")[0] for one in load["stretches"]] == [
+        "quiet",
+        *["serve"] * 2,
+        *["api beside it"] * 2,
+    ]
+    assert all(one["ticks"]["windows"] for one in load["stretches"])
+    assert all(set(one["answers"]["statuses"]) == {"200"} for one in load["stretches"][1:])
+
+
+@pytest.mark.slow
+def test_bench_soak__looks_at_every_role_and_at_the_database(bench: Any) -> None:
+    code, found, _ = bench("soak", "--hours", "0.2", "--speed", "30", "--every", "0.5")
+    assert code == (0 if found["passed"] else 1)
+    assert {"service", "provers", "attesters"} <= set(found["roles"])
+    assert found["windows"]["windows"] > 0
+    assert found["database"]["kinds"]["prediction"]["rows"] > 0
+
+
+def test_bench_capacity__constants_of_a_former_run__are_enough_for_a_week_of_twenty_feeds(
+    bench: Any, tmp_path: Path
+) -> None:
+    kinds = dict.fromkeys(SQLITE_BYTES, 400)
+    constants = {
+        "machine": "a machine", "measured_at": "2026-11-21", "proof_s": [0.4], "proofs_per_core_s": 2.5,
+        "verify_s": 0.003, "tick_s": [0.05], "window_cpu_s": 0.1, "attester_cpu_s": 0.06, "api_per_s": 30_000,
+        "bytes_each": {"sqlite": kinds}, "gas_single": 475_000, "gas_joint": 725_000, "memory_mib": {},
+    }  # fmt: skip
+    file = tmp_path / "constants.json"
+    file.write_text(json.dumps({"constants": constants}))
+    code, found, _ = bench("capacity", "--constants", str(file), "--feeds", "20", "--days", "7")
+    assert (code, found["plant"]["feeds"]) == (0, 20)
+    assert found["year"]["proving"]["windows"] == 20 * 7 * 1_440
+    assert len(found["year"]["updates"]) == 6
 
 
 def test_bench_agreement__compares_float_network_with_real_witnesses(bench: Any, candles: Path) -> None:

@@ -12,14 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import uvicorn
 
 from app.client import Forecast, Regime, VeriRegime
 from app.metrics import Metrics
 from app.store.database import Database
 from app.types import MINUTE_MS, EventKind, Prediction
 from app.web.application import create_web
-from app.web.server import address, listen
+from app.web.server import address, listen, server
 from app.wiring import Application
 
 FEED = "btc-usdt-4h"
@@ -29,16 +28,16 @@ FEED = "btc-usdt-4h"
 def served(role: Any, listener: socket.socket) -> Iterator[str]:
     """The service at its address; ended as by SIGTERM."""
     web = create_web(replace(role, metrics=Metrics()))
-    server = uvicorn.Server(uvicorn.Config(web, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    running = server(web)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
-    while not server.started:
+    while not running.started:
         time.sleep(0.01)
     try:
         yield address(listener)
     finally:
         web.state.streams.close()
-        server.should_exit = True
+        running.should_exit = True
         thread.join()
 
 

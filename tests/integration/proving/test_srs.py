@@ -39,7 +39,7 @@ def test_development_srs__is_made_once_and_says_what_it_is(folder: Path) -> None
     assert first == again
     assert first.is_development
     assert first.logrows == 6
-    assert [path.name for path in folder.iterdir()] == ["dev-k6.srs"]
+    assert sorted(path.name for path in folder.iterdir()) == ["dev-k6.sha256", "dev-k6.srs"]
 
 
 def test_srs__is_found_by_its_hash(folder: Path) -> None:
@@ -66,6 +66,33 @@ def test_srs__that_no_longer_has_the_hash_in_its_name__is_refused(tmp_path: Path
     brought.path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
     with pytest.raises(SrsUnavailable, match="import it again"):
         read_srs(brought.path)
+
+
+def test_development_srs__changed_since_it_was_made__is_refused(here: Path) -> None:
+    path = here / "dev-k6.srs"
+    raw = path.read_bytes()
+    path.write_bytes(raw[:200] + bytes([raw[200] ^ 1]) + raw[201:])
+    with pytest.raises(SrsUnavailable, match="was changed since it was made: put it back, or delete it"):
+        serving_srs(here, 6)
+
+
+def test_development_srs__deleted__is_made_anew_and_noted(here: Path) -> None:
+    (here / "dev-k6.srs").unlink()
+    (here / "dev-k6.sha256").unlink()
+    assert development_srs(here, 6).sha256 == (here / "dev-k6.sha256").read_text().strip()
+
+
+def test_find_srs__beside_a_damaged_file__finds_the_other(tmp_path: Path, here: Path) -> None:
+    brought = bring(tmp_path, here, "foreign")
+    (here / "dev-k6.srs").write_bytes(b"\x06\0\0\0short")
+    assert find_srs(here, brought.sha256) == brought
+
+
+def test_find_srs__that_is_damaged_itself__says_so(tmp_path: Path, here: Path) -> None:
+    brought = bring(tmp_path, here, "foreign")
+    brought.path.write_bytes(brought.path.read_bytes()[:-1])
+    with pytest.raises(SrsUnavailable, match="cut short"):
+        find_srs(here, brought.sha256)
 
 
 def test_srs__of_unknown_origin__is_of_the_development_kind(tmp_path: Path, here: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -91,7 +92,9 @@ def test_corrupt_sqlite_file__any_use__is_store_unavailable_in_one_line(
 ) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         use(open_database(f"sqlite:///{corrupt_file}"))
-    assert str(caught.value) == f"the database sqlite:///{corrupt_file} cannot be used: file is not a database"
+    assert re.fullmatch(
+        rf"the database .*{corrupt_file} cannot be used: file is not a database; see .*", str(caught.value)
+    )
 
 
 def test_folder_in_place_of_a_sqlite_file__is_store_unavailable(
@@ -105,7 +108,7 @@ def test_sqlite_file_below_a_file__is_store_unavailable(
     open_database: Callable[[str], Database], corrupt_file: Path
 ) -> None:
     with pytest.raises(StoreUnavailable):
-        open_database(f"sqlite:///{corrupt_file}/oracle.db")
+        open_database(f"sqlite:///{corrupt_file}/oracle.db").upgrade()
 
 
 def test_sqlite_file_in_a_new_folder__is_made(open_database: Callable[[str], Database], tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_sqlite_writers__counting_up_together__lose_nothing(
 def test_sqlite_writer__locked_out_for_too_long__is_store_unavailable(
     sqlite_database: Database, open_database: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.database._BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("app.store.engine._BUSY_TIMEOUT_S", 0.05)
     impatient = open_database(sqlite_database.name)
     with (
         sqlite_database.unit_of_work(),
@@ -207,8 +210,9 @@ def test_sqlite_reader__while_somebody_writes__does_not_wait(sqlite_database: Da
 def test_unit_of_work__all_connections_taken__is_unavailable_and_no_bug(
     open_database: Callable[[str], Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.database._POOL", {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.05})
+    monkeypatch.setattr("app.store.engine._POOL", {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.05})
     database = open_database(f"sqlite:///{tmp_path / 'one.db'}")
+    database.upgrade()
     with database.unit_of_work(write=False), pytest.raises(StoreUnavailable), database.unit_of_work(write=False):
         pass
     with database.unit_of_work(write=False):

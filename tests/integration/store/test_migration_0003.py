@@ -138,14 +138,27 @@ def test_upgrade__joint_window_with_a_transaction_on_another_chain__keeps_both(
     assert found == [(CHAIN_ID, tx_hash("joint")), (5, "0x" + "ee" * 32)]
 
 
-def test_downgrade__of_an_upgraded_database__is_as_before_without_what_was_on_its_way(
+def test_downgrade__of_an_upgraded_database__is_as_before_with_what_was_on_its_way(
     second_schema: Database, connection: sa.Connection, filled: list[Prediction]
 ) -> None:
-    before = [one for one in rows(connection, "submissions", "prediction_id") if one["state"] != "sent"]
+    before = rows(connection, "submissions", "prediction_id")
     second_schema.upgrade("0003")
     second_schema.downgrade("0002")
     assert rows(connection, "submissions", "prediction_id") == before
-    assert not {"transactions", "attestations", "signed_commitments"} & set(sa.inspect(connection).get_table_names())
+    assert statuses(connection, filled) == [one.status for one in filled]
+    gone = {"transactions", "attestations", "signed_commitments", "former_submissions"}
+    assert not gone & set(sa.inspect(connection).get_table_names())
+
+
+def test_downgrade__after_what_was_on_its_way_went_to_the_oracle__has_that_transaction(
+    second_schema: Database, connection: sa.Connection, filled: list[Prediction]
+) -> None:
+    second_schema.upgrade()
+    with second_schema.unit_of_work() as store:
+        assert store.submissions.record([filled[0].id], signed(50, nonce=0), 9)
+    second_schema.downgrade("0002")
+    found = {one["prediction_id"]: one["tx_hash"] for one in rows(connection, "submissions", "prediction_id")}
+    assert found[filled[0].id] == signed(50, nonce=0).tx_hash
 
 
 def signed(number: int, nonce: int, raw: bytes = b"raw") -> SignedTransaction:

@@ -17,7 +17,7 @@ from app.store.database import Database
 from app.store.tables import metadata
 from app.types import Prediction
 
-HEAD = "0005"
+HEAD = "0006"
 STARTING_PROCESS = """
 import sys
 from pathlib import Path

@@ -29,7 +29,6 @@ from app.types import (
     prediction_id,
 )
 from app.wiring import Application
-from tests.integration.store.conftest import postgresql as postgresql
 
 MIGRATIONS = Path(__file__).resolve().parents[3] / "migrations"
 _BACKTEST_WINDOWS = 400
@@ -92,11 +91,12 @@ def furnished_postgresql(furnished: Database, postgresql: sa.Engine) -> Iterator
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def furnished_role(request: pytest.FixtureRequest, app: Application, told: Told) -> Application:
-    """What answers over HTTP, 20 s after the newest forecast's window has ended."""
+    """What answers over HTTP, 20 s after the newest forecast's window has ended, as often as it is asked."""
     names = {"sqlite": "furnished", "postgresql": "furnished_postgresql"}
     database: Database = request.getfixturevalue(names[request.param])
     clock = Clock(market_start_ms=told.confirmed.window_end_ms + 20_000, wall_start_ms=wall_ms())
-    return replace(app, database=database, clock=clock, metrics=Metrics())
+    settings = app.settings.model_copy(update={"verify_rate": "", "bundle_rate": ""})
+    return replace(app, settings=settings, database=database, clock=clock, metrics=Metrics())
 
 
 def _furnish(database: Database, told: Told) -> None:

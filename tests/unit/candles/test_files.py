@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pa_parquet
 import pytest
 
+from app.candles import files
 from app.candles.files import COLUMNS, check_candles, read_candles
 from app.errors import CandleFileInvalid
 from app.types import MINUTE_MS, Candles, iso
@@ -18,6 +19,8 @@ from app.types import MINUTE_MS, Candles, iso
 Table = dict[str, Any]
 SUFFIXES = [".parquet", ".csv"]
 NAN = float("nan")
+WINDOW_END_MS = 1_757_937_600_000
+Refusal = Callable[..., str]
 
 
 @pytest.fixture
@@ -292,6 +295,58 @@ def test_read_candles__folder__is_refused_as_one(tmp_path: Path, suffix: str) ->
     (tmp_path / f"folder{suffix}").mkdir()
     with pytest.raises(CandleFileInvalid, match="is a folder, not a candle file"):
         read_candles(tmp_path / f"folder{suffix}")
+
+
+def test_read_candles__bomb_of_one_value__is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    rows = 2_000_000
+    zeros = pa.table({name: np.zeros(rows) for name in COLUMNS})
+    pa_parquet.write_table(zeros, tmp_path / "bomb.parquet", compression="zstd")
+    assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
+    with pytest.raises(CandleFileInvalid, match="has 96,000,000 bytes once it is unpacked"):
+        read_candles(tmp_path / "bomb.parquet")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "bound", "most", "words"),
+    [
+        (".csv", "MOST_BYTES", 100, "bytes; at most 100 are read"),
+        (".parquet", "MOST_BYTES", 100, "bytes; at most 100 are read"),
+        (".csv", "MOST_ROWS", 3, "has 4 rows; at most 3 are read"),
+        (".parquet", "MOST_ROWS", 3, "has 4 rows; at most 3 are read"),
+        (".csv", "MOST_COLUMNS", 5, "has 6 columns; at most 5 are read"),
+        (".parquet", "MOST_COLUMNS", 5, "has 6 columns; at most 5 are read"),
+        (".parquet", "MOST_ROW_GROUPS", 0, "has 1 row groups; at most 0 are read"),
+        (".parquet", "MOST_FOOTER_BYTES", 9, "bytes of tables at its end; at most 9 are read"),
+    ],
+)
+def test_read_candles__beyond_a_bound__is_refused_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+    table: Table,
+    refusal: Callable[[Table, str], str],
+    suffix: str,
+    bound: str,
+    most: int,
+    words: str,
+) -> None:
+    monkeypatch.setattr(files, bound, most)
+    assert words in refusal(table, suffix)
+
+
+def test_bounds__ten_years_of_minutes__fit() -> None:
+    minutes = 10 * 366 * 1440
+    assert minutes < files.MOST_ROWS
+    assert minutes * len(f"{WINDOW_END_MS},{'123456.78,' * 4}12345.67890") < files.MOST_BYTES
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_read_candles__device__is_no_file(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"zeros{suffix}").symlink_to("/dev/zero")
+    with pytest.raises(CandleFileInvalid, match="or is no file"):
+        read_candles(tmp_path / f"zeros{suffix}")
+
+
+def test_read_candles__column_name_with_line_ends__is_refused_in_one_line(table: Table, refusal: Refusal) -> None:
+    assert "\n" not in refusal({f"{name}\n": values for name, values in table.items()})
 
 
 def test_check_candles__complaint__names_source_and_time() -> None:

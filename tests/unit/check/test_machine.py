@@ -35,3 +35,8 @@ def test_disk__leaves_nothing_behind(settings: Settings) -> None:
 def test_tools__without_npm_packages__say_what_to_run(settings: Settings, tmp_path: Path) -> None:
     (found,) = machine.tools(settings.model_copy(update={"contracts_dir": tmp_path}))
     assert (found.level, "make setup" in found.remedy) == (Level.WARNING, True)
+
+
+def test_tools__of_an_installed_package__are_not_missed(settings: Settings, tmp_path: Path) -> None:
+    (found,) = machine.tools(settings.model_copy(update={"contracts_dir": tmp_path / "none"}))
+    assert found.level is Level.NOTE

@@ -16,6 +16,8 @@ COMMANDS = (
     "settings --current",
     "db upgrade",
     "db status",
+    "db backup backup.db",
+    "db prune --dry-run",
     "alarms list",
     "srs info",
     "keys info",

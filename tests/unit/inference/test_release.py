@@ -220,3 +220,88 @@ def test_canonical_json__is_sorted_dense_ascii() -> None:
 def test_manifest_id__is_sha256_of_the_canonical_json() -> None:
     empty_object = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     assert manifest_id({}) == empty_object
+
+
+def test_load_model__manifest_nested_without_end__is_refused(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(b"[" * 100_000)
+    with pytest.raises(ModelFolderInvalid, match=r"manifest\.json is not JSON"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, COMPILED])
+def test_load_model__file_larger_than_any_release__is_refused_unread(folder: Path, name: str) -> None:
+    with (folder / name).open("ab") as file:
+        file.truncate(2**27)
+    with pytest.raises(ModelFolderInvalid, match="has 134,217,728 bytes, more than the"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_load_model__link_out_of_the_folder__is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    outside = (folder / name).rename(tmp_path / "outside")
+    (folder / name).symlink_to(outside)
+    with pytest.raises(ModelFolderInvalid, match=f"{name} is no file of that folder"):
+        load_model(folder)
+
+
+def test_load_model__folder_that_is_a_link__is_read(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(folder)
+    assert load_model(tmp_path / "current").name == load_model(folder).name
+
+
+@pytest.mark.parametrize(
+    "name", ["../elsewhere", "/etc", "a/b", "", ".", "..", "-x", "UPPER", "a\n", "a" * 65, 7, None, "caf\u00e9"]
+)
+@pytest.mark.parametrize("what", ["name", "feeds"])
+def test_load_model__name_that_may_not_stand_in_a_path__is_refused(
+    folder: Path, change_manifest: Callable[[Change], None], what: str, name: object
+) -> None:
+    change_manifest(lambda manifest: manifest.update({what: name if what == "name" else [name]}))
+    with pytest.raises(ModelFolderInvalid, match="is no name: small letters"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("feeds", [[], {}, "btc-usdt-4h", ["btc-usdt-4h"] * 257])
+def test_load_model__feeds_that_are_no_short_list__are_refused(
+    folder: Path, change_manifest: Callable[[Change], None], feeds: object
+) -> None:
+    change_manifest(lambda manifest: manifest.update(feeds=feeds))
+    with pytest.raises(ModelFolderInvalid, match="feeds must be a list of 1 to 256 names"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("circuit", "logrows", 29),
+        ("circuit", "logrows", True),
+        ("circuit", "logrows", "11"),
+        ("circuit", "proof_bytes", 10**30),
+        ("circuit", "proof_bytes", 0),
+        ("batch", "windows", 65),
+        ("batch", "windows", 1.5),
+        ("observation", "input_scale", -1),
+        ("outputs", "scale", 64),
+        ("outputs", "tolerance", [0.1, 0.1]),
+        ("outputs", "tolerance", [0.1, 0.1, 0]),
+        ("outputs", "tolerance", [0.1, 0.1, "x"]),
+    ],
+)
+def test_load_model__number_out_of_all_bounds__is_refused(
+    folder: Path, change_manifest: Callable[[Change], None], part: str, field: str, value: object
+) -> None:
+    change_manifest(lambda manifest: manifest[part].update({field: value}))
+    with pytest.raises(ModelFolderInvalid):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("part", ["files", "outputs", "circuit", "batch", "observation", "feeds", "name"])
+@pytest.mark.parametrize("value", [None, [], 7, "x" * 100_000, [[]], {}])
+def test_load_model__part_of_another_kind__is_refused_in_a_short_line(
+    folder: Path, change_manifest: Callable[[Change], None], part: str, value: object
+) -> None:
+    change_manifest(lambda manifest: manifest.update({part: value}))
+    with pytest.raises(ModelFolderInvalid) as caught:
+        load_model(folder)
+    assert len(str(caught.value)) < 400
+    assert str(caught.value).isprintable()

@@ -78,7 +78,7 @@ def test_mined__one_block_is_enough__is_confirmed_with_its_gas(
     chain.mine(chain.sent[0])
     assert run(step, 2) == [SubmitOutcome.CONFIRMED, SubmitOutcome.IDLE]
     assert status(sqlite_database, on_its_way) is Status.CONFIRMED
-    assert metrics.registry.get_sample_value("veriregime_submit_gas") == 501_234
+    assert metrics.registry.get_sample_value("veriregime_submission_gas_sum") == 501_234
 
 
 def test_mined__three_blocks_are_asked_for__is_included_first_and_confirmed_with_the_third(

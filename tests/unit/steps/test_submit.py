@@ -411,7 +411,11 @@ def test_next__balance__is_shown_and_warned_of_when_it_pays_for_too_few_updates(
     warned = [one.getMessage() for one in caplog.records]
     told = f"the account {chain.address} can pay for 49 more updates at most: send it some"
     assert warned == ([told] if warns else [])
-    assert metrics.registry.get_sample_value("veriregime_submitter_balance_ether") == chain.balance / 1e18
+    account = {"account": chain.address}
+    assert metrics.registry.get_sample_value("veriregime_submitter_balance_ether", account) == chain.balance / 1e18
+    affordable = metrics.registry.get_sample_value("veriregime_submitter_affordable_updates", account)
+    assert affordable is not None
+    assert (affordable < 50) is warns
 
 
 def test_next__transactions_that_cost_nothing__are_sent(step: SubmitStep, attested: Attested, chain: Any) -> None:
@@ -432,7 +436,7 @@ def test_next__database_away__is_not_taken_for_a_wrong_chain(
     monkeypatch.setattr(step._settlement, "next", lambda *_: None)
     with pytest.raises(StoreUnavailable):
         step.next()
-    assert counted(metrics, SubmitOutcome.WRONG_CHAIN) is None
+    assert counted(metrics, SubmitOutcome.WRONG_CHAIN) == 0
 
 
 def test_next__chain_away__is_said_even_when_nothing_is_to_be_sent(step: SubmitStep, chain: Any) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from app.audit.checks import Auditor
@@ -20,20 +19,15 @@ from app.clock import Clock, wall_ms
 from app.inference.network import forecast_from
 from app.inference.release import ReleasedModel
 from app.metrics import Metrics
-from app.proving.pool import ProverPool
+from app.proving.pool import Limits, ProverPool
 from app.settings import Settings
 from app.steps.served import ServedFeed
 from app.store.database import Database
 from app.types import Feed, Prediction, Proof
 from app.web.application import create_web
-from app.web.server import listen
+from app.web.server import listen, server
 from app.wiring import ApiRole
-from tests.integration.store.conftest import database as database
-from tests.integration.store.conftest import database_url as database_url
-from tests.integration.store.conftest import empty_database as empty_database
-from tests.integration.store.conftest import migrated_postgresql as migrated_postgresql
 from tests.integration.store.conftest import migrations as migrations
-from tests.integration.store.conftest import predict as predict
 
 FEEDS = ("btc-usdt-4h", "eth-usdt-4h")
 
@@ -54,7 +48,7 @@ def make_role(
             models=models,
             feeds={FEEDS[0]: btc, FEEDS[1]: replace(btc, feed=Feed(name=FEEDS[1], symbol="ETH/USDT"))},
             target=None,
-            pool=cast(ProverPool, None),
+            pool=ProverPool(0, Limits(threads=1)),
             auditor=cast(Auditor, None),
             metrics=Metrics(),
         )
@@ -162,18 +156,19 @@ def served() -> Iterator[Callable[[ApiRole], Served]]:
 
 @contextmanager
 def _serving(role: ApiRole) -> Iterator[Served]:
-    listener = listen("127.0.0.1", 0)
     web = create_web(role)
-    server = uvicorn.Server(uvicorn.Config(web, log_level="critical", access_log=False, timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    listener = listen("127.0.0.1", 0)
+    serving_it = server(web, log_level="critical", timeout_graceful_shutdown=1)
+    thread = threading.Thread(target=serving_it.run, kwargs={"sockets": [listener]})
     thread.start()
     serving = Served(web, listener.getsockname()[1])
     try:
         wait_until(lambda: serving.status("/v1/stream") == 200)
+        wait_until(lambda: not len(web.state.streams.places))
         yield serving
     finally:
         serving.end()
-        server.should_exit = True
+        serving_it.should_exit = True
         thread.join()
 
 

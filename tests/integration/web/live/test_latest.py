@@ -35,6 +35,8 @@ Add = Callable[..., Prediction]
 MakeRole = Callable[..., ApiRole]
 Serve = Callable[[ApiRole], Served]
 LATEST = "/v1/feeds/btc-usdt-4h/latest"
+OF_ITS_OWN = ("date", "cache-control", "x-request-id")
+"""Headers that each answer has for itself."""
 ALL_PARTS = f"{LATEST}?include=proof,observation,attestations"
 ORACLE = OracleAt(31337, "0x" + "11" * 20)
 SIGNED = SignedTransaction(31337, ORACLE.contract, "0x" + "aa" * 20, 0, "0x" + "22" * 32, b"raw", 20, 2)
@@ -76,7 +78,7 @@ def test_body__from_what_is_ready__is_the_one_that_is_made(api: Served, made: li
         first, second, third = (api.get(path) for _ in range(3))
         assert first.read() == second.read() == third.read()
         told = [
-            {name: value for name, value in answer.headers.items() if name not in ("date", "cache-control")}
+            {name: value for name, value in answer.headers.items() if name not in OF_ITS_OWN}
             for answer in (first, second, third)
         ]
         assert told[0] == told[1] == told[2]

@@ -103,7 +103,7 @@ def test_cursor__that_no_page_in_this_order_gave__is_refused(
         add(database, minute)
     _, other = page(api, limit=1, order="arrival" if order == "newest" else "newest")
     tail = "ab" * 16 if order == "newest" else ""
-    bad = [str(other), "x", "%00", "%C3%A9", "%F0%9F%92%A9", "====", "a" * 10_000, encoded(""), encoded(":")]
+    bad = [str(other), "x", "%00", "%C3%A9", "%F0%9F%92%A9", "====", "a" * 6_000, encoded(""), encoded(":")]
     bad += [encoded(f"{number}:{tail}") for number in (2**63, -1, "1.5", "", "9" * 5_000)]
     bad += [encoded(f"1:{tail}:"), encoded("1:\0" + tail), encoded("1:not an id")]
     for cursor in bad:

@@ -1,0 +1,93 @@
+"""Predictions, jobs and events, by what the tables say of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.types import MINUTE_MS, ModelId, prediction_id
+from tests.chaos.invariants.look import Lasting, Look
+
+_PROVED = "('proved', 'submitted', 'confirmed')"
+_JOB_OF = {
+    "predicted": "queued",
+    "proving": "leased",
+    "failed": "failed",
+    "proved": "done",
+    "submitted": "done",
+    "confirmed": "done",
+}
+
+
+@dataclass(slots=True)
+class OnePredictionPerWindow:
+    """By feed, window and model; with the id that these have; and none that was there is gone."""
+
+    name: str = "one prediction per window"
+    seen: set[str] = field(default_factory=set)
+
+    def violations(self, look: Look) -> list[str]:
+        rows = look.rows("SELECT id, feed, window_end_ms, model_id FROM predictions")
+        keys = [(row.feed, row.window_end_ms, row.model_id) for row in rows]
+        double = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+        ids = {row.id for row in rows}
+        gone = sorted(self.seen - ids)
+        new = [row for row in rows if row.id not in self.seen]
+        self.seen |= ids
+        wrong = [row.id for row in new if not _is_own(row.id, row.feed, row.window_end_ms, row.model_id)]
+        return (
+            [f"two predictions of {feed} at {end_ms}" for feed, end_ms, _ in double]
+            + [f"prediction {one} is gone" for one in gone]
+            + [f"prediction {one} has an id of another window" for one in wrong]
+        )
+
+
+def _is_own(stored: str, feed: str, window_end_ms: int, model: str) -> bool:
+    return window_end_ms % MINUTE_MS == 0 and stored == prediction_id(feed, window_end_ms, ModelId(model))
+
+
+@dataclass(slots=True)
+class NoJobStuck:
+    """A lease that has lapsed is taken up, what waits is proved, and job and prediction say the same."""
+
+    name: str = "no job stuck"
+    grace_s: float = 60.0
+    stuck: Lasting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stuck = Lasting(self.grace_s)
+
+    def violations(self, look: Look) -> list[str]:
+        rows = look.rows(
+            "SELECT p.id, p.status, j.state FROM predictions p LEFT JOIN proof_jobs j ON j.prediction_id = p.id "
+            f"WHERE p.status NOT IN {_PROVED} OR j.state IS NULL OR j.state <> 'done'"
+        )
+        waiting = [row.id for row in rows if row.state in ("queued", "leased")]
+        odd = [row for row in rows if row.state != _JOB_OF[row.status]]
+        return [f"the job of {one} is stuck" for one in self.stuck.too_long(waiting, look.now_s)] + [
+            f"prediction {row.id} is {row.status} and its job {row.state}" for row in odd
+        ]
+
+
+@dataclass(slots=True)
+class NoEventMissing:
+    """Numbers from the first on without a gap, one event of each prediction and of each proof."""
+
+    name: str = "no event missing"
+
+    def violations(self, look: Look) -> list[str]:
+        count, first, last = look.row("SELECT count(*), min(seq), max(seq) FROM events")
+        gaps = [f"{count} events are numbered {first} to {last}"] if count and (count, 1) != (last, first) else []
+        return gaps + [
+            words
+            for kind, table in (("prediction", "predictions"), ("proof", "proofs"))
+            for words in self._one_each(look, kind, table)
+        ]
+
+    def _one_each(self, look: Look, kind: str, table: str) -> list[str]:
+        key = "id" if table == "predictions" else "prediction_id"
+        rows = look.rows(
+            f"SELECT t.{key} AS one, count(e.seq) AS events FROM {table} t "
+            f"LEFT JOIN events e ON e.prediction_id = t.{key} AND e.kind = '{kind}' "
+            f"GROUP BY t.{key} HAVING count(e.seq) <> 1"
+        )
+        return [f"{row.one} has {row.events} {kind} events" for row in rows]
