@@ -1,16 +1,19 @@
 # make demo   sets everything up and runs the whole system on this machine
 # make test   sets everything up and passes the tests
+# make chaos  real processes killed, frozen, cut off, 300 times      make fuzz  100,000 malformed inputs      make soak  six hours
 # make check  ruff, mypy, import-linter, forge fmt, tsc, prettier      make serve  the service on the settings of .env      make clean
 # of the contracts: make forge-test   make coverage   make snapshot   make slither   make fixture   (CONTRIBUTING.md)
 
+SEED ?= 1
 EXTRAS ?= dev,train,postgres,cluster,tracing
 BIN := .venv/bin
 SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
 # Not the wrapper that npm puts on the path: it exits with 0 whatever happens.
 FORGE = $(abspath $(firstword $(wildcard contracts/node_modules/@foundry-rs/forge-*/bin/forge)))
 SLITHER_VERSION := 0.11.6
+PIP_AUDIT_VERSION := 2.10.1
 
-.PHONY: setup demo test test-slow check serve screenshots clean forge-test coverage snapshot slither fixture
+.PHONY: setup demo test test-slow chaos fuzz soak check audit serve screenshots clean forge-test coverage snapshot slither fixture
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed contracts/node_modules/.installed app/web/pages/.built
@@ -22,13 +25,29 @@ test: setup forge-test
 	cd dashboard && npm test --silent
 	$(BIN)/python -m pytest -n 2
 
+# Real processes hurt in 300 ways, chosen by SEED; the report goes to var/chaos. At most 20 minutes.
+chaos: setup
+	$(BIN)/python -m tests.chaos --faults 300 --seed $(SEED) --hours 30 --limit-s 1140 --report var/chaos/report.json
+
+# 100,000 malformed bundles and candle files, guided by the code that they reach.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --runs 100000 --seed $(SEED) --report var/fuzz/report.json
+
+# Six hours of a fast market: does anything grow that must not?
+soak: setup
+	$(BIN)/veriregime bench soak --hours 6 --speed 30
+
+# Known weaknesses of what is pinned; needs the network, so it is neither in test nor in check.
+audit: setup .venv/audit/.installed
+	$(BIN)/python ops/audit/audit.py --pip-audit .venv/audit/bin/pip-audit
+
 # What takes long and is covered in small by the others: by hand, before a release.
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
 check: setup
-	$(BIN)/ruff format --check app migrations tests
-	$(BIN)/ruff check app migrations tests
+	$(BIN)/ruff format --check app migrations ops tests
+	$(BIN)/ruff check app migrations ops tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	cd contracts && $(FORGE) fmt --check
@@ -78,6 +97,11 @@ contracts/build/slither/venv/.installed:
 	  exit 2; fi; \
 	$$python -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+.venv/audit/.installed: .venv/.installed
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT_VERSION)
 	@touch $@
 
 %/node_modules/.installed: %/package.json %/package-lock.json

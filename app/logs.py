@@ -13,11 +13,11 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token, copy_context
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from pythonjsonlogger.json import JsonFormatter
@@ -146,14 +146,9 @@ def _ours() -> list[logging.Handler]:
     return [handler for handler in logging.getLogger().handlers if isinstance(handler.formatter, _Text | _Json)]
 
 
-def catch_crashes() -> None:
+@contextmanager
+def crashes_told() -> Iterator[None]:
     """What ends the process or a thread of it unexpectedly is told like everything else, and as safely."""
-
-    def crashed(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-        else:
-            log.critical("ended by an unexpected error", exc_info=(kind, error, trace))
 
     def thread_crashed(told: threading.ExceptHookArgs) -> None:
         if told.exc_value is not None and not issubclass(told.exc_type, SystemExit):
@@ -161,8 +156,14 @@ def catch_crashes() -> None:
             raised = (told.exc_type, told.exc_value, told.exc_traceback)
             log.critical("thread %s was ended by an unexpected error", name, exc_info=raised)
 
-    sys.excepthook = crashed
-    threading.excepthook = thread_crashed
+    before, threading.excepthook = threading.excepthook, thread_crashed
+    try:
+        yield
+    except Exception:
+        log.critical("ended by an unexpected error", exc_info=True)
+        raise SystemExit(1) from None
+    finally:
+        threading.excepthook = before
 
 
 def last_words(reason: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.clock import Clock, wall_ms
 from app.errors import NotNow, OracleError, StoreUnavailable, WindowIncomplete
@@ -141,10 +141,14 @@ class Pipeline:
         standing, now_ms = self.standing(), wall_ms()
         if standing == self._told and now_ms < self._told_at_ms + _TELL_EVERY_MS:
             return
+        self._write(standing)
+        self._told, self._told_at_ms = standing, now_ms
+
+    def _write(self, standing: Standing) -> None:
+        now_ms = wall_ms()
         with self._database.unit_of_work() as store:
             store.standings.put(self._identity.owner, standing.to_json(), now_ms)
             store.standings.forget(now_ms - DAY_MS)
-        self._told, self._told_at_ms = standing, now_ms
 
     def standing(self) -> Standing:
         """How everything stands now."""
@@ -176,9 +180,12 @@ class Pipeline:
         self._attestations.stop()
 
     def close(self) -> None:
-        """After the last step: other processes need not wait for our leases to lapse."""
+        """After the last step: other processes need not wait for our leases to lapse, and nobody takes us for alive."""
+        ended = replace(self.standing(), roles=(), prover_process_ids=(), prover_slots=0)
         try:
             self._turns.give_all_back()
+            if self._told is not None:
+                self._write(ended)
         except StoreUnavailable as error:
             log.warning("leases are left to lapse: %s", error)
 

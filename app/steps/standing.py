@@ -77,6 +77,7 @@ class Standing:
     sender: str | None = None
     """Address of the account that pays for updates."""
     roles: tuple[Role, ...] = tuple(Role)
+    """What it does; nothing any more once it has ended in order."""
     prover_slots: int = 0
     """Proofs that it makes at once."""
 

@@ -15,7 +15,7 @@ from app.store.failures import told
 log = logging.getLogger(__name__)
 
 LIMIT_S = 10.0
-"""A gigabyte takes about a second: a file that is larger than ten is looked at in part."""
+"""A gigabyte takes three or four seconds: a file that is larger than some is looked at in part."""
 _STEPS_BETWEEN_LOOKS = 100_000
 _WAIT_S = 15
 

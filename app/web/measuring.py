@@ -77,7 +77,7 @@ class Measured:
 def _request_id(scope: Scope) -> bytes:
     """The caller's, where it is a sound one, else a new one."""
     sent: bytes = next((value for name, value in scope["headers"] if name == _ID_HEADER), b"")
-    return sent if _ID.fullmatch(sent) else b"%016x" % random.getrandbits(64)  # noqa: S311  a name, not a secret
+    return sent if _ID.fullmatch(sent) else b"%016x" % random.getrandbits(64)
 
 
 def _route(scope: Scope) -> str:

@@ -90,7 +90,8 @@ class Reader:
         newest = store.standings.newest()
         told = told or ([newest] if newest else [])
         read = [(seen_ms, standing) for seen_ms, said in told if (standing := _standing(said)) is not None]
-        seen_ms = max((seen_ms for seen_ms, standing in read if Role.PIPELINE in standing.roles), default=None)
+        ticking = [seen_ms for seen_ms, standing in read if Role.PIPELINE in standing.roles]
+        seen_ms = max(ticking or [seen_ms for seen_ms, _ in read], default=None)
         merged = Standing.merged(standing for _, standing in read)
         if merged is None:
             merged = Standing(market="simulated" if self._app.settings.venue_urls else "live")
@@ -118,7 +119,8 @@ class Reader:
             market_time=iso(clock.now_ms()),
             market_speed=standing.market_speed,
             pipeline=PipelineOut(
-                alive=seen_ms is not None and wall_ms() - seen_ms < _ALIVE_MS, seen=iso(seen_ms) if seen_ms else None
+                alive=Role.PIPELINE in standing.roles and seen_ms is not None and wall_ms() - seen_ms < _ALIVE_MS,
+                seen=iso(seen_ms) if seen_ms else None,
             ),
             venues=venues,
             quorum=served.quorum,

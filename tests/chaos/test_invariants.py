@@ -123,7 +123,7 @@ def of_candles() -> NoCandleLost:
 
 
 def of_jobs() -> NoJobStuck:
-    return NoJobStuck(grace_s=-1.0)
+    return NoJobStuck(lapsed_s=-1.0, queued_s=3600.0)
 
 
 def test_sound_database__breaks_no_invariant(find: Find, ground: Ground, sound: Sound) -> None:
@@ -152,7 +152,12 @@ def test_job_whose_lease_lapsed_and_that_nobody_takes_up__is_found(find: Find, p
         "UPDATE predictions SET status = 'proving'; DELETE FROM proofs; "
         "UPDATE proof_jobs SET state = 'leased', owner = 'gone:1', wait_until_ms = 1"
     )
-    assert any("is stuck" in words for words in find(of_jobs()))
+    assert any("nobody took it up" in words for words in find(of_jobs()))
+
+
+def test_job_that_waits_for_longer_than_anything_may__is_found(find: Find, plant: Plant) -> None:
+    plant("UPDATE predictions SET status = 'predicted'; DELETE FROM proofs; UPDATE proof_jobs SET state = 'queued'")
+    assert any("is stuck" in words for words in find(NoJobStuck(queued_s=-1.0)))
 
 
 def test_prediction_without_a_job__is_found(find: Find, plant: Plant) -> None:

