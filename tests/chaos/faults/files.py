@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,8 +43,7 @@ class FileSpoiled:
         child.stop()
         good = file.read_bytes()
         _kept(rig, file).write_bytes(good)
-        middle = len(good) // 2
-        file.write_bytes(good[:middle] + bytes([good[middle] ^ 0x10]) + good[middle + 1 :])
+        file.write_bytes(_flipped(good))
         if self.what not in _REBUILT:
             require_refusal(child, file.name, file.parent.name, self.what)
 
@@ -92,8 +92,6 @@ class SecondCopy:
         return False
 
     def inject(self, rig: Rig) -> None:
-        import subprocess
-
         try:
             code, said = rig.command("serve", "--port", "0", limit_s=30)
         except subprocess.TimeoutExpired:

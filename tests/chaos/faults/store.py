@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import sqlite3
 import threading
@@ -190,12 +191,14 @@ class DatabaseSpoiled:
 
     def heal(self, rig: Rig) -> None:
         rig.children["serve"].kill()
-        for end in ("-wal", "-shm"):
+        for end in ("", "-wal", "-shm"):
             rig.sqlite_file.with_name(rig.sqlite_file.name + end).unlink(missing_ok=True)
-        backup = _backup_of(rig)
-        rig.sqlite_file.write_bytes(backup.read_bytes())
-        backup.unlink()
+        code, said = rig.command("db", "restore", str(_backup_of(rig)))
+        if code != 0:
+            shutil.copy(_backup_of(rig), rig.sqlite_file)
         rig.children["serve"].start()
+        if code != 0:
+            raise ProductAtFaultError(f"db restore ended with {code}: {_last_line(said)}")
 
     def _backup(self, rig: Rig) -> None:
         """By the product's own command."""

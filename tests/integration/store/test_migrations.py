@@ -13,11 +13,12 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from app.settings import asset
 from app.store.database import Database
 from app.store.tables import metadata
 from app.types import Prediction
 
-HEAD = "0006"
+HEAD = max(path.name[:4] for path in asset("migrations").glob("versions/0*.py"))
 STARTING_PROCESS = """
 import sys
 from pathlib import Path

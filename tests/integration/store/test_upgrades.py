@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -12,10 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from app.errors import SchemaUnknown
+from app.settings import asset
 from app.store.database import Database
 from app.types import Prediction, Proof, Status, TransactionState
 
-STEPS = [("0001", "0002"), ("0002", "0003"), ("0003", "0004"), ("0004", "0005"), ("0005", "0006")]
+REVISIONS = sorted(path.name[:4] for path in asset("migrations").glob("versions/0*.py"))
+STEPS = list(itertools.pairwise(REVISIONS))
 STATES = ("predicted", "proved", "submitted", "confirmed", "submitted", "failed")
 """Of the predictions, minute by minute; the second of the submitted ones has reverted."""
 SENT = {2: "sent", 3: "confirmed", 4: "reverted"}
