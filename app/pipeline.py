@@ -8,9 +8,11 @@ them from doing the same thing twice, and what one of them was killed over, a la
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from app import tracing
 from app.clock import Clock, wall_ms
 from app.errors import NotNow, OracleError, StoreUnavailable, WindowIncomplete
 from app.features.variation import observe
@@ -22,6 +24,7 @@ from app.steps.prove import ProofStep, ProveOutcome
 from app.steps.publishing import OracleTarget, StepReport, SubmitOutcome
 from app.steps.served import ServedFeed
 from app.steps.standing import EVERY_ROLE, Market, Role, Said, Standing, TickOutcome, TickReport
+from app.steps.subject import about_window, stage
 from app.steps.submit import SubmitStep
 from app.steps.turns import Turns, ticking
 from app.store.database import Database
@@ -79,13 +82,20 @@ class Pipeline:
 
     def forecast(self, feed: str, window_end_ms: int) -> tuple[Prediction, bool]:
         """Candles → observation → network → stored, with its proof job. Says whether it is new."""
-        served = self.feeds[feed]
-        collected = self._collector.window(served, window_end_ms)
-        observation = self._observe(collected, served)
-        forecast = served.network.forecast(observation.values)
-        prediction = self._prediction(served, observation, collected.sources, forecast)
-        with self._database.unit_of_work() as store:
-            added = store.predictions.add(prediction, queued_at_ms=wall_ms())
+        served, started_ns = self.feeds[feed], time.time_ns()
+        known = prediction_id(feed, window_end_ms, served.model.model_id)
+        with stage("tick", feed, window_end_ms, [known]):
+            with tracing.span("collect"):
+                collected = self._collector.window(served, window_end_ms)
+            with tracing.span("observe"):
+                observation = self._observe(collected, served)
+            with tracing.span("infer"):
+                forecast = served.network.forecast(observation.values)
+            prediction = self._prediction(served, observation, collected.sources, forecast)
+            with tracing.span("store"), self._database.unit_of_work() as store:
+                added = store.predictions.add(prediction, queued_at_ms=wall_ms())
+        if added:
+            tracing.stored(known, feed, window_end_ms, started_ns)
         return prediction, added
 
     def prove_next(self) -> ProveOutcome:
@@ -191,6 +201,10 @@ class Pipeline:
 
     def tick(self, feed: str, window_end_ms: int) -> TickOutcome | None:
         """`forecast`, unless that is done, with every way it can end told; none while another process is at it."""
+        with about_window(feed, window_end_ms):
+            return self._tick_in_turn(feed, window_end_ms)
+
+    def _tick_in_turn(self, feed: str, window_end_ms: int) -> TickOutcome | None:
         turn = ticking(feed)
         try:
             if not self._turns.take(turn):

@@ -7,13 +7,15 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
+from app import tracing
 from app.clock import Clock
-from app.metrics import serve_metrics
+from app.metrics import ChildProcesses, serve_metrics
 from app.service import Service
 from app.settings import Settings
+from app.steps.figures import StoreFigures
 from app.web.application import create_web
 from app.web.server import address, run
 from app.wiring import Application, api
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def serve(app: Application, listener: socket.socket) -> None:
     """Tick, prove, submit and answer until Ctrl-C or SIGTERM; what is unfinished then stays in the store."""
-    with _at_work(app):
+    with _traced(app.settings, "serve"), _at_work(app):
         log.info("dashboard and API at %s — Ctrl-C ends everything", address(listener))
         run(create_web(app), listener)
     log.info("ended")
@@ -38,7 +40,13 @@ def serve_roles(app: Application) -> None:
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with _at_work(app), serve_metrics(app.metrics, app.settings.host, app.settings.metrics_port):
+        figures = StoreFigures(app.database, app.feeds, app.clock)
+        children = ChildProcesses(app.pool.process_ids)
+        with (
+            _traced(app.settings, "-".join(sorted(app.roles))),
+            serve_metrics(app.metrics, app.settings.host, app.settings.metrics_port, figures, children),
+            _at_work(app),
+        ):
             log.info("at work: %s — Ctrl-C ends it", ", ".join(sorted(app.roles)))
             asked_to_end.wait()
     finally:
@@ -49,10 +57,14 @@ def serve_roles(app: Application) -> None:
 
 def serve_api(settings: Settings, listener: socket.socket, clock: Clock | None = None) -> None:
     """Answer over HTTP what the pipelines on the same database have written, until Ctrl-C or SIGTERM."""
-    with api(settings, clock=clock) as role:
+    with _traced(settings, "api"), api(settings, clock=clock) as role:
         log.info("API at %s — Ctrl-C ends it", address(listener))
         run(create_web(role), listener)
     log.info("ended")
+
+
+def _traced(settings: Settings, role: str) -> AbstractContextManager[None]:
+    return tracing.exporting(str(settings.otlp_endpoint) if settings.otlp_endpoint else None, role)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Mapping
 
+from app import logs, tracing
 from app.attester.market import OwnMarket
 from app.attester.pins import Pins
 from app.attester.proposal import AttestedFeed, Proposal, ProposedWindow, Refusal, Refused, Signed
@@ -20,7 +21,7 @@ from app.inference.network import Network
 from app.metrics import Metrics
 from app.proving.pool import ProverPool
 from app.store.database import Database
-from app.types import Keys, OracleAt, iso
+from app.types import Keys, ModelId, OracleAt, iso, prediction_id
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,15 @@ class Judge:
 
     def answer(self, proposal: Proposal) -> Signed | Refused:
         """Sign the claim of a proposal, or refuse; counted and logged."""
+        first = proposal.windows[0]
+        known = [prediction_id(one.feed, one.window_end_ms, ModelId(proposal.model_id)) for one in proposal.windows]
+        with (
+            logs.about(tick=logs.tick_id(first.feed, first.window_end_ms), prediction=known[0]),
+            tracing.span("judge", feed=first.feed, window_end_ms=first.window_end_ms, predictions=known),
+        ):
+            return self._answer(proposal)
+
+    def _answer(self, proposal: Proposal) -> Signed | Refused:
         if not self._places.acquire(timeout=_PATIENCE_S):
             answer: Signed | Refused = Refused(Refusal.BUSY, f"{_AT_ONCE} proposals are being judged", retry_after_s=1)
         else:

@@ -102,6 +102,11 @@ _let_help_flow(cli)
 
 def main() -> None:
     """The console script: turns the errors we expect into one line and exit code 2."""
+    with logs.crashes_told():
+        _run()
+
+
+def _run() -> None:
     try:
         cli()
     except OracleError as error:
@@ -117,7 +122,7 @@ def main() -> None:
 
 
 def _fail(reason: str) -> None:
-    print(f"veriregime: {reason}", file=sys.stderr)
+    logs.last_words(reason)
     sys.exit(2)
 
 
@@ -131,6 +136,7 @@ def _version(wanted: bool) -> None:
 
 @cli.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
@@ -138,4 +144,4 @@ def _options(
         bool, typer.Option("--quiet", "-q", help="Say warnings and errors only: no log, no progress.")
     ] = False,
 ) -> None:
-    logs.set_up(logging.WARNING if quiet else logging.INFO)
+    logs.set_up(logging.WARNING if quiet else logging.INFO, context.invoked_subcommand or "")

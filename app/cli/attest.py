@@ -27,6 +27,7 @@ def attest(
     VERIREGIME_ORACLE_ADDRESS), a key of its own (VERIREGIME_ATTESTER_KEY_FILE) and the SRS file that the oracle's model
     was registered with. Goes on until Ctrl-C or SIGTERM. See docs/attester.md.
     """
+    from app import tracing
     from app.progress import history_progress
     from app.web.attesting import create_attester_web
     from app.web.server import address, listen, run
@@ -37,7 +38,11 @@ def attest(
     settings = read_settings(port=port)
     clock = market_clock(market_start_ms, wall_start_ms, speed)
     listener = listen(settings.host, settings.port)
-    with history_progress() as progress, attester(settings, clock=clock, progress=progress) as role:
+    with (
+        tracing.exporting(str(settings.otlp_endpoint) if settings.otlp_endpoint else None, "attest"),
+        history_progress() as progress,
+        attester(settings, clock=clock, progress=progress) as role,
+    ):
         run(create_attester_web(role, ready=lambda: print(f"attesting at {address(listener)}", flush=True)), listener)
 
 

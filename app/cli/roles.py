@@ -78,6 +78,7 @@ def _work_for_cluster(settings: Settings, name: str, *, verbose: bool) -> None:
     import asyncio
 
     from app.inference.release import load_models
+    from app.metrics import ChildProcesses, Metrics, serve_metrics
     from app.proving.cluster_worker import ProofMaker, quieten_dask, work
     from app.wiring import open_pool
 
@@ -88,7 +89,10 @@ def _work_for_cluster(settings: Settings, name: str, *, verbose: bool) -> None:
         for circuit in (model.circuit, model.batch)
         if circuit is not None
     ]
-    with open_pool(settings) as pool:
+    with (
+        open_pool(settings) as pool,
+        serve_metrics(Metrics(), settings.host, settings.metrics_port, ChildProcesses(pool.process_ids)),
+    ):
         asyncio.run(work(settings.prover, ProofMaker(pool, settings.var_dir, circuits), name=name, say=_say))
 
 

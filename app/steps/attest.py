@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from app import logs
 from app.chain.account import Account
 from app.chain.attestation import sign
 from app.chain.registry import OracleReader, Panel
@@ -19,6 +20,7 @@ from app.errors import AlreadySigned, ChainError, OracleError
 from app.metrics import Metrics
 from app.steps.attester_client import OWN, Answer, Question
 from app.steps.publishing import StepReport
+from app.steps.subject import stage
 from app.steps.update import claim_of
 from app.store.attestations import enough
 from app.store.database import Database
@@ -138,8 +140,11 @@ class AttestStep:
             work = self._work(store, oracle, panel, since_ms)
         if work is None:
             return AttestOutcome.IDLE
-        _Round(self, work, oracle, panel).run(self._time_limit_s)
-        return self._outcome(work, oracle, panel)
+        prediction = work.prediction
+        others = [one for one in work.recorded_for if one != prediction.id]
+        with stage("attest", prediction.feed, prediction.window_end_ms, [prediction.id, *others]):
+            _Round(self, work, oracle, panel).run(self._time_limit_s)
+            return self._outcome(work, oracle, panel)
 
     def stop(self) -> None:
         """Answers that are still to come are not recorded any more."""
@@ -249,7 +254,7 @@ class _Round:
     def run(self, time_limit_s: float) -> None:
         give_up = time.monotonic() + time_limit_s
         for attester in self._work.attesters:
-            threading.Thread(target=self._ask, args=(attester,), daemon=True).start()
+            threading.Thread(target=logs.carried(self._ask), args=(attester,), daemon=True).start()
         waiting = {attester.name: attester for attester in self._work.attesters}
         signers = set(self._work.signed_by)
         while waiting and len(signers) < self._panel.threshold and not self._step.stopped:

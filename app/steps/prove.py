@@ -20,6 +20,7 @@ from app.proving.checked import Prover
 from app.steps.backlog import Backlog
 from app.steps.disagreement import keep_for_study
 from app.steps.served import ServedFeed
+from app.steps.subject import about_window, stage
 from app.store.database import Database
 from app.store.repository import Store
 from app.types import Attempt, AttemptOutcome, ModelId, Prediction, PredictionId, Proof, ProofJob, iso
@@ -104,8 +105,9 @@ class ProofStep:
         started = time.perf_counter()
         outcome = ProveOutcome.WILL_RETRY
         try:
-            proof = self._prove(jobs)
-            outcome = self._record(jobs, proof)
+            with stage("prove", jobs[0].feed, jobs[0].window_end_ms, [job.prediction_id for job in jobs]):
+                proof = self._prove(jobs)
+                outcome = self._record(jobs, proof)
         except ProvingFailed as error:
             self._hand_back(jobs, error)
         finally:
@@ -189,7 +191,8 @@ class ProofStep:
             if outcome is ProveOutcome.DISAGREEMENT:
                 self._metrics.disagreements.labels(job.feed).inc()
             if outcome is ProveOutcome.PROVED:
-                self._observe(job, proof, now_ms)
+                with about_window(job.feed, job.window_end_ms, job.prediction_id):
+                    self._observe(job, proof, now_ms)
         return next(
             (worst for worst in (ProveOutcome.DISAGREEMENT, ProveOutcome.LEASE_LOST) if worst in outcomes),
             ProveOutcome.PROVED,
@@ -218,7 +221,8 @@ class ProofStep:
         tried = not isinstance(error, ProverUnavailable)
         with self._database.unit_of_work() as store:
             for job in jobs:
-                log.warning("%s at %s, attempt %d: %s", job.feed, iso(job.window_end_ms), job.attempt, error)
+                with about_window(job.feed, job.window_end_ms, job.prediction_id):
+                    log.warning("%s at %s, attempt %d: %s", job.feed, iso(job.window_end_ms), job.attempt, error)
                 if store.jobs.retry(job.prediction_id, self._policy.owner, str(error), wall_ms(), counts=tried):
                     store.attempts.add(self._attempt(job, len(jobs), error=error))
 

@@ -11,6 +11,7 @@ from app.clock import Clock, wall_ms
 from app.errors import FeesTooHigh, NonceUsed
 from app.metrics import Metrics
 from app.steps.publishing import OracleTarget, PublishingPolicy, SubmitOutcome
+from app.steps.subject import stage
 from app.store.database import Database
 from app.types import PredictionId, Receipt, Submission, Transaction, TransactionState, iso
 
@@ -87,6 +88,15 @@ class Settlement:
 
     def _settle(self, target: OracleTarget, transaction: Transaction, receipt: Receipt) -> SubmitOutcome:
         self.subject = receipt.tx_hash
+        with self._database.unit_of_work(write=False) as store:
+            carried = [store.predictions.get(one) for one in store.submissions.carried(receipt.tx_hash)]
+        known = [one for one in carried if one is not None]
+        if not known:  # it gave a nonce up
+            return self._record(target, transaction, receipt)
+        with stage("settle", known[0].feed, known[0].window_end_ms, [one.id for one in known]):
+            return self._record(target, transaction, receipt)
+
+    def _record(self, target: OracleTarget, transaction: Transaction, receipt: Receipt) -> SubmitOutcome:
         theirs = [] if receipt.succeeded else self._published_by_others(target, transaction)
         with self._database.unit_of_work() as store:
             state = store.submissions.settle(transaction.signed, receipt)

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 
 from app.chain.rounds import Round
 from app.chain.sender import Fees, Sender
@@ -14,6 +15,7 @@ from app.errors import BalanceTooLow, ChainError, FeesTooHigh, Misconfigured, Si
 from app.metrics import Metrics
 from app.steps.publishing import OracleTarget, PublishingPolicy, StepReport, SubmitOutcome
 from app.steps.settle import Settlement
+from app.steps.subject import about_window, stage
 from app.steps.update import Update, ready_update
 from app.store.database import Database
 from app.types import Prediction, PredictionId, iso
@@ -104,7 +106,8 @@ class SubmitStep:
                 self._decided.clear()
             return settled, f"transaction {self._settlement.subject}"
         for prediction, update in self._undecided(target):
-            outcome, detail = self._decide(target, prediction, update)
+            with about_window(prediction.feed, prediction.window_end_ms, prediction.id):
+                outcome, detail = self._decide(target, prediction, update)
             if outcome is not SubmitOutcome.IDLE:
                 return outcome, detail
         return SubmitOutcome.IDLE, "nothing to publish"
@@ -141,7 +144,8 @@ class SubmitStep:
             self._decided[prediction.id] = math.inf
             return SubmitOutcome.NOT_DUE, f"{name} differs too little from the newest round"
         try:
-            fees = self._rehearse(target, sender, update)
+            with self._span("rehearse", prediction, update):
+                fees = self._rehearse(target, sender, update)
         except (SimulationReverted, FeesTooHigh, BalanceTooLow):
             self._decided[prediction.id] = time.monotonic() + _AGAIN_S
             raise
@@ -149,7 +153,12 @@ class SubmitStep:
             self._decided[prediction.id] = math.inf
             log.info("dry run: %s would be sent now, %s", name, reason)
             return SubmitOutcome.DRY_RUN, f"{name}: {reason}"
-        return self._send(target, sender, update, fees), f"{name}: {reason}"
+        with self._span("submit", prediction, update):
+            return self._send(target, sender, update, fees), f"{name}: {reason}"
+
+    def _span(self, name: str, prediction: Prediction, update: Update) -> AbstractContextManager[None]:
+        others = [one.id for one in update.carried if one.id != prediction.id]
+        return stage(name, prediction.feed, prediction.window_end_ms, [prediction.id, *others])
 
     def _rehearse(self, target: OracleTarget, sender: Sender, update: Update) -> Fees:
         """The fees to send it with, once the oracle would take it and the account can pay."""

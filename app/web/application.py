@@ -27,7 +27,7 @@ from app.web.track_record import TrackRecord
 from app.web.watching import EventWatcher
 from app.wiring import ApiRole
 
-_EXPOSED = ("ETag", "Retry-After", "Content-Disposition")
+_EXPOSED = ("ETag", "Retry-After", "Content-Disposition", "X-Request-ID")
 
 
 def create_web(role: ApiRole) -> FastAPI:
@@ -72,7 +72,7 @@ def create_web(role: ApiRole) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(role.settings.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["If-None-Match", "Last-Event-ID", "Content-Type"],
+            allow_headers=["If-None-Match", "Last-Event-ID", "Content-Type", "X-Request-ID", "traceparent"],
             expose_headers=list(_EXPOSED),
         )
     app.add_middleware(Measured, metrics=role.metrics)

@@ -22,6 +22,7 @@ from app.types import MINUTE_MS, ModelId, OracleAt, iso, parse_time
 from app.web import problems
 from app.web.bodies import bounded_body
 from app.web.clients import Clients
+from app.web.measuring import Measured
 from app.web.protocol import Bounds
 from app.web.rates import Limit, Places, rate_limit
 from app.web.schemas import HealthOut, Problem
@@ -150,6 +151,7 @@ def create_attester_web(
     )
     app.state.bounds = Bounds(connections=_CONNECTIONS, bodies={ATTEST: MOST_BYTES})
     problems.install(app)
+    app.add_middleware(Measured, metrics=role.metrics)
     _attesting(app, role, clients)
     _operations(app, role)
     return app

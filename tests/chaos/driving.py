@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import psutil
 import requests
 import sqlalchemy as sa
 
 from tests.chaos.faults.fault import DATABASE, Fault, ProductAtFaultError
 from tests.chaos.invariants.watch import Watch
 from tests.chaos.schedule import Planned
+from tests.rig.processes import Child
 from tests.rig.rig import Rig
 
 log = logging.getLogger(__name__)
 
 _RECOVERS_WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.1
+_NOT_PLAYED = (OSError, RuntimeError, subprocess.SubprocessError, psutil.Error)
+_STEP_FAILED = 2
+_STARTS_WITHIN_S = 30.0
 HELD = "held"
 
 
@@ -63,6 +69,7 @@ class Drive:
         self._tell = tell
         self._active: list[_Active] = []
         self._next_s = 0.0
+        self._database_s = -_STARTS_WITHIN_S
         self.results: list[Result] = []
 
     def go(self, deadline_s: float) -> None:
@@ -95,7 +102,7 @@ class Drive:
             what(self._rig)
         except ProductAtFaultError as error:
             active.failure = active.failure or str(error)
-        except (OSError, RuntimeError, TimeoutError, requests.RequestException) as error:
+        except _NOT_PLAYED as error:
             active.failure = active.failure or f"the fault could not be played: {type(error).__name__}: {error}"
 
     def _go_on(self, active: _Active) -> None:
@@ -104,6 +111,7 @@ class Drive:
             if now_s - active.began_s >= active.fault.hold_s:
                 self._attempt(active, active.fault.heal)
                 active.healed_s, active.healed_market_ms = time.monotonic(), self._rig.market_ms()
+                self._database_s = active.healed_s if DATABASE in active.fault.touches else self._database_s
             return
         lacking = self._lacking(active)
         if lacking is None:
@@ -163,12 +171,23 @@ class Drive:
         for name, child in self._rig.children.items():
             if child.is_running or (name in touched and not self._was_healed(name)):
                 continue
+            if self._could_not_start(child):
+                child.start()
+                continue
             last = (child.said().strip().splitlines() or ["it said nothing"])[-1][:300]
             words = f"{name} ended by itself with {child.exit_code}: {last}"
             for one in self._active:
                 one.failure = one.failure or words
             log.error("%s", words)
             child.start()
+
+    def _could_not_start(self, child: Child) -> bool:
+        """It ended in order because the database was away when it started: whoever keeps it running starts it again."""
+        without_database = any(DATABASE in one.fault.touches for one in self._active) or self._database_was_away()
+        return child.exit_code == _STEP_FAILED and not child.was_up and without_database
+
+    def _database_was_away(self) -> bool:
+        return time.monotonic() - self._database_s < _STARTS_WITHIN_S
 
     def _was_healed(self, name: str) -> bool:
         return all(one.healed_s is not None for one in self._active if name in one.fault.touches)

@@ -46,6 +46,8 @@ class Child:
     left_behind: list[str] = field(default_factory=list)
     """Processes that did not end with the one that had started them."""
     starts: int = 0
+    was_up: bool = False
+    """Whether anybody has seen it up since its last start."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -83,7 +85,7 @@ class Child:
                 stderr=log,
                 start_new_session=True,
             )
-        self.starts += 1
+        self.starts, self.was_up = self.starts + 1, False
 
     def set_clock(self, offset_s: float) -> None:
         """Its time is this machine's and so many seconds, from now to its end."""
@@ -95,9 +97,11 @@ class Child:
         if not self.is_running:
             return False
         try:
-            return requests.get(self.alive_url, timeout=_ASK_S).status_code == 200
+            up = requests.get(self.alive_url, timeout=_ASK_S).status_code == 200
         except requests.RequestException:
             return False
+        self.was_up = self.was_up or up
+        return up
 
     def children(self) -> list[psutil.Process]:
         """Its prover processes, and whatever else it has started."""

@@ -181,11 +181,12 @@ def test_head__that_does_not_end__is_closed_in_time(door: Door, drop: bytes) -> 
     assert 0.3 < time.monotonic() - started < 2
 
 
-def test_head__too_slow_on_a_connection_that_was_good__is_closed_as_well(door: Door) -> None:
+@pytest.mark.parametrize("begun", [b"GET", b"\r\n"], ids=["begun", "empty line"])
+def test_head__too_slow_on_a_connection_that_was_good__is_closed_as_well(door: Door, begun: bytes) -> None:
     connection = door.say(GET + b"\r\n")
     assert read(connection).status == 200
     started = time.monotonic()
-    connection.sendall(b"GET")
+    connection.sendall(begun)
     assert connection.recv(1) == b""
     assert time.monotonic() - started < 2
 

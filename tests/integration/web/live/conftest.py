@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import pytest
+import uvicorn
 from fastapi import FastAPI
 
 from app.audit.checks import Auditor
@@ -63,6 +64,7 @@ class Served:
 
     web: FastAPI
     port: int
+    server: uvicorn.Server
     connections: list[http.client.HTTPConnection] = field(default_factory=list)
 
     def ask(self, path: str, **headers: str) -> tuple[http.client.HTTPResponse, http.client.HTTPConnection]:
@@ -158,10 +160,10 @@ def served() -> Iterator[Callable[[ApiRole], Served]]:
 def _serving(role: ApiRole) -> Iterator[Served]:
     web = create_web(role)
     listener = listen("127.0.0.1", 0)
-    serving_it = server(web, log_level="critical", timeout_graceful_shutdown=1)
+    serving_it = server(web, log_level="error", timeout_graceful_shutdown=1)
     thread = threading.Thread(target=serving_it.run, kwargs={"sockets": [listener]})
     thread.start()
-    serving = Served(web, listener.getsockname()[1])
+    serving = Served(web, listener.getsockname()[1], serving_it)
     try:
         wait_until(lambda: serving.status("/v1/stream") == 200)
         wait_until(lambda: not len(web.state.streams.places))
