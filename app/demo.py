@@ -60,6 +60,8 @@ _OF_THE_DEMO = {
     "markets": {},
     "quorum": {},
     "settle_s": 0.2,
+    "verify_rate": "",
+    "bundle_rate": "",
     "attesters": (),
     "attester_key": SecretStr(ATTESTER_KEYS[0]),
     "attester_key_file": None,

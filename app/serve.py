@@ -25,9 +25,10 @@ log = logging.getLogger(__name__)
 
 def serve(app: Application, listener: socket.socket) -> None:
     """Tick, prove, submit and answer until Ctrl-C or SIGTERM; what is unfinished then stays in the store."""
+    web = create_web(app)  # first: it may refuse a setting
     with _traced(app.settings, "serve"), _at_work(app):
         log.info("dashboard and API at %s — Ctrl-C ends everything", address(listener))
-        run(create_web(app), listener)
+        run(web, listener)
     log.info("ended")
 
 

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         default="30/minute", description="Bundles that one client may have checked: COUNT/UNIT; empty for no limit."
     )
     bundle_rate: str = Field(
-        default="120/minute",
+        default="300/minute",
         description="Bundles, SRS files and pages of history that one client may ask for; empty for no limit.",
     )
     max_streams: int = Field(default=2000, ge=1, description="Streams at once; whoever comes later is told to wait.")
@@ -94,11 +94,12 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=65535,
-        description="Where pipeline, prover and submitter tell their metrics; nowhere if unset. API and serve: /metrics.",
+        description="Where pipeline, prover and submitter tell their metrics; nowhere if unset. Others have /metrics.",
     )
     otlp_endpoint: AnyHttpUrl | None = Field(
         default=None,
-        description="OpenTelemetry collector that traces go to, OTLP over HTTP: http://127.0.0.1:4318. Needs `tracing`.",
+        repr=False,  # it may hold a password
+        description="OpenTelemetry collector for traces, OTLP over HTTP: http://127.0.0.1:4318. Needs extra `tracing`.",
     )
 
     feeds: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -124,6 +125,7 @@ class Settings(BaseSettings):
     )
     venue_urls: dict[str, AnyHttpUrl] = Field(
         default={},
+        repr=False,  # of a proxy they may hold a password
         description='Base URL per venue where it is not the public one: {"binance": "http://127.0.0.1:9000"}.',
     )
     venue_timeout_s: float = Field(default=10, gt=0, description="Time limit of one request to a venue.")

@@ -1,4 +1,7 @@
-"""What a running system holds at one moment: its processes by role, and its SQLite database by kind of row."""
+"""What a running system holds at one moment: its processes by role, and its SQLite database by kind of row.
+
+The database is looked at from outside, as a file: what the system says of itself is not taken for granted here.
+"""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -112,16 +113,25 @@ def _run() -> None:
     except OracleError as error:
         _fail(str(error))
     except ValueError as error:
-        from pydantic import ValidationError
-
-        if not isinstance(error, ValidationError):
-            raise
-        first = error.errors(include_url=False)[0]
-        name = "VERIREGIME_" + "_".join(str(part) for part in first["loc"]).upper() if first["loc"] else "settings"
-        _fail(f"{name}: {first['msg']}")
+        _fail_by_setting(error)
 
 
-def _fail(reason: str) -> None:
+def _fail_by_setting(error: ValueError) -> None:
+    """Names the setting, and never shows its value. Raises what has nothing to do with settings."""
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    if isinstance(error, SettingsError):
+        field = re.search(r'field "(\w+)"', str(error))
+        _fail(f"VERIREGIME_{field[1].upper() if field else '…'}: it is not JSON: see docs/settings.md")
+    if not isinstance(error, ValidationError):
+        raise error
+    first = error.errors(include_url=False)[0]
+    name = "VERIREGIME_" + "_".join(str(part) for part in first["loc"]).upper() if first["loc"] else "settings"
+    _fail(f"{name}: {first['msg']}")
+
+
+def _fail(reason: str) -> NoReturn:
     logs.last_words(reason)
     sys.exit(2)
 

@@ -43,7 +43,12 @@ def attest(
         history_progress() as progress,
         attester(settings, clock=clock, progress=progress) as role,
     ):
-        run(create_attester_web(role, ready=lambda: print(f"attesting at {address(listener)}", flush=True)), listener)
+        web = create_attester_web(
+            role,
+            ready=lambda: print(f"attesting at {address(listener)}", flush=True),
+            trusted_proxies=settings.trusted_proxies,
+        )
+        run(web, listener)
 
 
 def _end_with_stdin() -> None:

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from app.errors import ModelFolderInvalid, UnknownModel
 from app.types import Circuit, ModelId
 
@@ -156,10 +158,10 @@ def _circuit(folder: Path, manifest: Mapping[str, Any], part: str, compiled: str
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        manifest = json.loads(_file(folder, MANIFEST, _MOST_MANIFEST_BYTES).read_bytes())
+        manifest = from_json(_file(folder, MANIFEST, _MOST_MANIFEST_BYTES).read_bytes())
     except OSError as error:
         raise ModelFolderInvalid(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelFolderInvalid(f"{path} is not JSON: {str(error)[:120]}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ModelFolderInvalid(f"{path} is not a {FORMAT} manifest")

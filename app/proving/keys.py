@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic_core import from_json
 
 from app.errors import Misconfigured, ProverUnavailable, SrsInvalid, SrsUnavailable
 from app.proving import engine
@@ -104,13 +105,13 @@ def _described(folder: Path) -> KeysRecord:
     try:
         record = _record(folder)
         return KeysRecord(folder, _files_hold(folder, record), {name: record[name] for name in _STATED})
-    except (OSError, ValueError, KeyError, RecursionError):
+    except (OSError, ValueError, KeyError):
         return KeysRecord(folder, intact=False, stated={})
 
 
 def _record(folder: Path) -> dict[str, Any]:
     with (folder / _RECORD).open("rb") as file:
-        record = json.loads(file.read(_RECORD_BYTES))
+        record = from_json(file.read(_RECORD_BYTES))
     if not isinstance(record, dict):
         raise ValueError(f"{folder / _RECORD} is not a record")
     return record
@@ -131,7 +132,7 @@ def _holds(folder: Path, circuit: Circuit, srs: Srs) -> bool:
         record = _record(folder)
         same = all(record[name] == value for name, value in _identity(circuit, srs).items())
         return same and _files_hold(folder, record)
-    except (OSError, ValueError, KeyError, RecursionError):
+    except (OSError, ValueError, KeyError):
         return False
 
 

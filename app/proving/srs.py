@@ -16,6 +16,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic_core import from_json
+
 from app.errors import SrsUnavailable
 from app.proving import engine
 from app.proving.ceremony import LARGEST_LOGROWS, SrsOrigin, srs_origin
@@ -140,8 +142,8 @@ def _ptau_blake2b(folder: Path, sha256: str) -> str | None:
     """From the note, found by the hash of the SRS so that it cannot speak for another file."""
     try:
         with (folder / f"{sha256}.json").open("rb") as file:
-            return str(json.loads(file.read(_NOTE_BYTES))["blake2b"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # without a legible note the origin is unknown
+            return str(from_json(file.read(_NOTE_BYTES))["blake2b"])
+    except (OSError, ValueError, KeyError, TypeError):  # without a legible note the origin is unknown
         return None
 
 

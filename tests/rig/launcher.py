@@ -38,6 +38,8 @@ def set_clock(offset_file: Path) -> None:
         return float(struct.unpack("<d", offset[:8])[0])
 
     class Datetime(_REAL_DATETIME, metaclass=_KindOfDatetime):
+        __slots__ = ()
+
         @classmethod
         def now(cls, tz: Any = None) -> Any:
             return _REAL_DATETIME.now(tz) + datetime_module.timedelta(seconds=offset_s())

@@ -32,7 +32,7 @@ def bench(settings: Settings) -> Any:
             env={**os.environ, "VERIREGIME_VAR_DIR": str(settings.var_dir)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
