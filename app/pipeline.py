@@ -28,7 +28,7 @@ from app.steps.subject import about_window, stage
 from app.steps.submit import SubmitStep
 from app.steps.turns import Turns, ticking
 from app.store.database import Database
-from app.store.retention import prune_events
+from app.store.retention import prune_events, prune_predictions
 from app.types import DAY_MS, Forecast, Observation, Prediction, Sources, Status, iso, prediction_id
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ class Identity:
     roles: frozenset[Role] = EVERY_ROLE
     prover_process_ids: Callable[[], Sequence[int]] = tuple
     event_retention_ms: int = 7 * DAY_MS
+    prediction_retention_ms: int | None = None
+    """None keeps them for good."""
 
 
 class Pipeline:
@@ -178,11 +180,13 @@ class Pipeline:
         )
 
     def prune(self) -> None:
-        """Candles and events past their retention go. The lease is left to lapse: once is enough for all processes."""
+        """What is past its retention goes. The lease is left to lapse: once is enough for all processes."""
         if not self._turns.take(_PRUNING):
             return
         self._collector.prune()
         prune_events(self._database, wall_ms() - self._identity.event_retention_ms)
+        if self._identity.prediction_retention_ms is not None:
+            prune_predictions(self._database, self._clock.now_ms() - self._identity.prediction_retention_ms)
 
     def stop(self) -> None:
         """Answers that are still to come are not waited for."""

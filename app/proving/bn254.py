@@ -6,16 +6,22 @@ those are plain tuples here. Nothing takes constant time: an SRS is public.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
-from py_ecc.fields import optimized_bn128_FQ as FQ
-from py_ecc.fields import optimized_bn128_FQ2 as FQ2
-from py_ecc.fields import optimized_bn128_FQ12 as FQ12
-from py_ecc.optimized_bn128 import optimized_curve as curve
-from py_ecc.optimized_bn128.optimized_pairing import final_exponentiate, pairing
-from py_ecc.typing import Optimized_Point3D
-
 from app.types import SCALAR_FIELD
+
+_RECURSION_LIMIT = sys.getrecursionlimit()
+
+from py_ecc.fields import optimized_bn128_FQ as FQ  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ2 as FQ2  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ12 as FQ12  # noqa: E402
+from py_ecc.optimized_bn128 import optimized_curve as curve  # noqa: E402
+from py_ecc.optimized_bn128.optimized_pairing import final_exponentiate, pairing  # noqa: E402
+from py_ecc.typing import Optimized_Point3D  # noqa: E402
+
+# py_ecc raises it a hundredfold for the whole process: deeply nested JSON would overflow the stack and kill us.
+sys.setrecursionlimit(_RECURSION_LIMIT)
 
 BASE_FIELD = 21888242871839275222246405745257275088696311157297823662689037894645226208583
 """Points have coordinates modulo this."""

@@ -245,6 +245,7 @@ events = Table(
     Column("data", Text, nullable=False, comment="JSON as it is sent"),
     Column("at_ms", BigInteger, nullable=False, comment="wall clock"),
     Index(None, "at_ms"),
+    Index(None, "prediction_id"),
 )
 
 standings = Table(

@@ -89,7 +89,7 @@ class OutcomeOut(BaseModel):
     """A forecast beside what the market did; null where that cannot be told."""
 
     window_end: str
-    id: str | None = Field(description="of the prediction; null for a back-test")
+    id: str | None = Field(description="of the prediction; null for a back-test, or once that is past its retention")
     p_high: float
     regime: Literal["low", "high"]
     vol_annualised: float = Field(description="forecast volatility of the horizon, as a fraction of 1 per year")

@@ -109,12 +109,14 @@ def application(
 
 
 def _identity(ground: Ground, roles: frozenset[Role], market: Market) -> Identity:
+    settings = ground.settings
     return Identity(
         owner=process_name(),
         market=market,
         roles=roles,
         prover_process_ids=ground.pool.process_ids if Role.PROVER in roles else tuple,
-        event_retention_ms=ground.settings.event_retention_days * DAY_MS,
+        event_retention_ms=settings.event_retention_days * DAY_MS,
+        prediction_retention_ms=settings.prediction_retention_days * DAY_MS or None,
     )
 
 

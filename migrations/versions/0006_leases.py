@@ -1,4 +1,4 @@
-"""what one process at a time does, of several on one database
+"""what one process at a time does, of several on one database; the events of a prediction are found by an index
 
 Revision ID: 0006
 Revises: 0005
@@ -21,8 +21,10 @@ def upgrade() -> None:
         sa.Column("until_ms", sa.BigInteger(), nullable=False, comment="wall clock: when anybody may take it"),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
     )
+    op.create_index(op.f("ix_events_prediction_id"), "events", ["prediction_id"])
 
 
 def downgrade() -> None:
     """Leases are of running processes: nothing is lost with them."""
+    op.drop_index(op.f("ix_events_prediction_id"), "events")
     op.drop_table("leases")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -21,7 +22,11 @@ def main() -> int:
     if options.report is not None:
         report.write(options.report)
     print(report.markdown())
-    return 1 if report.failures else 0
+    if report.failures:
+        return 1
+    if options.folder is None:
+        shutil.rmtree(folder)
+    return 0
 
 
 def _options() -> argparse.Namespace:
@@ -32,7 +37,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--speed", type=float, default=60.0, help="market seconds per second")
     parser.add_argument("--limit-s", type=float, default=1140.0)
     parser.add_argument("--report", type=Path, help="where the JSON goes")
-    parser.add_argument("--folder", help="for logs and databases; a temporary one, kept, if not given")
+    parser.add_argument("--folder", help="for logs and databases; else a temporary one, kept if anything failed")
     return parser.parse_args()
 
 

@@ -50,6 +50,7 @@ class Report:
         return lines
 
     def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self._as_json(), indent=1) + "\n")
 
     def _as_json(self) -> dict[str, Any]:
