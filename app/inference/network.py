@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+# It tells its makers about the machine that it runs on, and keeps a database for that, unless it is asked beforehand.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import onnxruntime
 
 from app.inference.release import NETWORK, ReleasedModel

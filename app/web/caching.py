@@ -37,19 +37,24 @@ def conditional(request: Request, body: bytes, cache_control: str, media_type: s
     return Response(body, headers=headers, media_type=media_type)
 
 
-def zipped(request: Request, answer: Response) -> Response:
-    """The answer packed with gzip for who takes that.
+def zipped(request: Request, answer: Response, packed_body: bytes | None = None) -> Response:
+    """The answer packed with gzip for who takes that; ``packed_body`` where that was done before.
 
     Packed, its ETag is a weak one: the same content in other bytes.
     """
     answer.headers["Vary"] = "Accept-Encoding"
     body = bytes(answer.body)
     if len(body) >= _WORTH_ZIPPING and takes_gzip(request.headers.get("accept-encoding", "")):
-        answer.body = gzip.compress(body, _ZIP_LEVEL, mtime=0)
+        answer.body = packed(body) if packed_body is None else packed_body
         answer.headers["Content-Encoding"] = "gzip"
         answer.headers["Content-Length"] = str(len(answer.body))
         answer.headers["ETag"] = "W/" + answer.headers["ETag"]
     return answer
+
+
+def packed(body: bytes) -> bytes:
+    """By gzip, the same bytes each time."""
+    return gzip.compress(body, _ZIP_LEVEL, mtime=0)
 
 
 def takes_gzip(accept_encoding: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.audit.bundle import Bundle
+from app.web.bundles import Bundles
 from app.web.caching import FOREVER, REVALIDATE, conditional, etag_of, is_current, zipped
 from app.web.openapi import CACHEABLE, CONDITIONAL, name_of
 from app.web.parameters import (
@@ -112,6 +113,8 @@ def _one(router: APIRouter, role: ApiRole, reader: Reader) -> None:
 
 
 def _bundle(router: APIRouter, reader: Reader, limits: RateLimits) -> None:
+    bundles = Bundles(reader)
+
     @router.get(
         "/v1/predictions/{prediction_id}/bundle",
         summary="Get a prediction's bundle: everything an auditor needs",
@@ -124,7 +127,7 @@ def _bundle(router: APIRouter, reader: Reader, limits: RateLimits) -> None:
 
         409 while the proof is being made, 410 once its candles are gone.
         """
-        made = reader.bundle(prediction_id)
-        answer = conditional(request, made.model_dump_json().encode(), REVALIDATE)
-        answer.headers["Content-Disposition"] = f'attachment; filename="veriregime-{made.id}.json"'
-        return zipped(request, answer)
+        made = bundles.of(prediction_id)
+        answer = conditional(request, made.raw, REVALIDATE)
+        answer.headers["Content-Disposition"] = f'attachment; filename="veriregime-{prediction_id}.json"'
+        return zipped(request, answer, made.packed)

@@ -62,6 +62,7 @@ from app.web.schemas import (
     WindowOut,
     step_out,
 )
+from app.web.weeks import Weeks
 from app.wiring import ApiRole
 
 _ALIVE_MS = 30_000
@@ -74,6 +75,7 @@ class Reader:
 
     def __init__(self, role: ApiRole) -> None:
         self._app = role
+        self._weeks = Weeks()
 
     def served(self, feed: str) -> ServedFeed:
         served = self._app.feeds.get(feed)
@@ -231,6 +233,14 @@ class Reader:
             raise ProofNotReady(f"the prediction is {found.status}" + (f": {found.failure}" if found.failure else ""))
         return found, *proved
 
+    def signers(self, prediction_id: str) -> tuple[str, ...]:
+        """Who has signed for it so far. Raises `UnknownPrediction` or `ProofNotReady`."""
+        target = self._app.target
+        with self._app.database.unit_of_work(write=False) as store:
+            self.proved(store, prediction_id)
+            answers = store.attestations.of(prediction_id, target.oracle) if target else []
+        return tuple(sorted(answer.signature.signer for answer in answers if answer.signature))
+
     def bundle(self, prediction_id: str) -> Bundle:
         with self._app.database.unit_of_work(write=False) as store:
             found, proof, proved_at_ms = self.proved(store, prediction_id)
@@ -304,7 +314,7 @@ class Reader:
         stored, end_ms = store.candles.range(venue, symbol), self._app.clock.last_minute_ms()
         week = (venue, symbol, window_start_ms(end_ms), end_ms)
         left_out = tick.left_out.get(venue) if tick else None
-        gaps = store.candles.gaps(*week)
+        there = self._weeks.of(store, *week)
         return VenueOut(
             venue=venue,
             symbol=symbol,
@@ -313,9 +323,9 @@ class Reader:
             rests_until=iso(health.rests_until_ms) if health.rests_until_ms else None,
             clock_skew_seconds=None if health.skew_ms is None else health.skew_ms / 1000,
             last_candle=iso(stored[1]) if stored else None,
-            gaps=[(iso(first), iso(after)) for first, after in gaps[-MOST_GAPS:]],
-            missing_minutes=max(CANDLES_NEEDED - store.candles.count(*week), 0),
-            revisions=store.candles.revisions(*week),
+            gaps=[(iso(first), iso(after)) for first, after in there.gaps[-MOST_GAPS:]],
+            missing_minutes=max(CANDLES_NEEDED - there.minutes, 0),
+            revisions=there.revisions,
         )
 
 

@@ -6,8 +6,6 @@ and role. Nothing is known of them but what the database, the chain and their HT
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,12 +24,13 @@ import sqlalchemy as sa
 from eth_utils.crypto import keccak
 from pydantic import AnyHttpUrl
 
-from app.chain.anvil import ATTESTER_KEYS, KEY, running_anvil
+from app.chain.anvil import running_anvil
 from app.chain.attestation import feed_id
 from app.clock import Clock
-from app.demo import SIMULATED_VENUES, MarketOptions, chain_on_market_time, deploy_for, running_market, venue_urls
+from app.demo import MarketOptions, chain_on_market_time, deploy_for, running_market
 from app.types import OracleAt
-from tests.rig.ground import FEED, ROOT, Ground
+from tests.rig.environments import ANSWERS_PEOPLE, attester_environment, service_environment
+from tests.rig.ground import FEED, Ground
 from tests.rig.postgres import PostgresServer
 from tests.rig.processes import Child, free_ports
 from tests.rig.proxy import FaultProxy
@@ -44,7 +43,6 @@ TWO_OF_EACH: Mapping[str, Role] = {
     for role in ("pipeline", "prover", "submitter", "api")
 }
 ATTESTER = "attester"
-_ANSWERS_PEOPLE = ("serve", "api")
 _PUBLISHED = "ForecastPublished(bytes32,uint64,bytes32,uint64,uint8,uint256,uint256)"
 _START_LIMIT_S = 120.0
 _LOOK_EVERY_S = 0.1
@@ -107,7 +105,7 @@ class Rig:
     @property
     def url(self) -> str:
         """Of the first process that answers over HTTP."""
-        name = next(name for name, role in self.options.processes.items() if role in _ANSWERS_PEOPLE)
+        name = next(name for name, role in self.options.processes.items() if role in ANSWERS_PEOPLE)
         return self.children[name].alive_url.removesuffix("/healthz")
 
     @property
@@ -339,63 +337,18 @@ def _place_children(rig: Rig) -> None:
     clock = ["--market-start-ms", str(rig.clock.market_start_ms), "--wall-start-ms", str(rig.clock.wall_start_ms)]
     clock += ["--speed", str(rig.clock.speed)]
     for (name, role), port in zip(rig.options.processes.items(), ports, strict=False):
-        answers = role in _ANSWERS_PEOPLE
+        answers = role in ANSWERS_PEOPLE
         rig.children[name] = Child(
             name=name,
             arguments=[role, *(["--port", str(port)] if answers else []), *clock],
-            env=_service_environment(rig, role, port),
+            env=service_environment(rig, role, port),
             folder=rig.folder / "logs",
             alive_url=f"http://127.0.0.1:{port}/{'healthz' if answers else 'metrics'}",
         )
     rig.children[ATTESTER] = Child(
         name=ATTESTER,
         arguments=["attest", "--port", str(ports[-1]), *clock],
-        env=_attester_environment(rig),
+        env=attester_environment(rig),
         folder=rig.folder / "logs",
         alive_url=f"http://127.0.0.1:{ports[-1]}/healthz",
     )
-
-
-def _environment(rig: Rig, var: Path) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("VERIREGIME_")}
-    urls = venue_urls(rig.market_url, SIMULATED_VENUES)
-    told = {
-        "VAR_DIR": str(var),
-        "MODELS_DIR": str(rig.models),
-        "FEEDS": FEED,
-        "VENUES": ",".join(SIMULATED_VENUES),
-        "VENUE_URLS": json.dumps({name: str(url) for name, url in urls.items()}),
-        "VENUE_TIMEOUT_S": "3",
-        "BATCHING": "off",
-        "SETTLE_S": "0.05",
-        "CHAIN_ID": str(rig.oracle.chain_id),
-        "ORACLE_ADDRESS": rig.oracle.contract,
-        "RPC_URLS": f"http://127.0.0.1:{rig.rpc.port}",
-        "PROVER_THREADS": "1",
-    }
-    return own | {"PYTHONPATH": str(ROOT)} | {f"VERIREGIME_{name}": value for name, value in told.items()}
-
-
-def _service_environment(rig: Rig, role: Role, port: int) -> dict[str, str]:
-    database = rig.postgres.url(rig.to_database.port) if rig.postgres and rig.to_database else rig.database_url
-    told = {
-        "DATABASE_URL": database,
-        "ATTESTERS": f"http://127.0.0.1:{rig.attesting.port}",
-        "ATTESTER_KEY": ATTESTER_KEYS[0],
-        "ATTEST_TIMEOUT_S": "3",
-        "SUBMITTER_KEY": KEY,
-        "HEARTBEAT_S": str(rig.options.heartbeat_s),
-        "DEVIATION": "10",
-        "CONFIRMATIONS": "1",
-        "REPLACE_AFTER_S": "5",
-        "PROOF_TIME_LIMIT_S": "5",
-        **rig.options.settings,
-    }
-    if role not in _ANSWERS_PEOPLE:
-        told["METRICS_PORT"] = str(port)
-    return _environment(rig, rig.var) | {f"VERIREGIME_{name}": value for name, value in told.items()}
-
-
-def _attester_environment(rig: Rig) -> dict[str, str]:
-    told = {"DATABASE_URL": f"sqlite:///{rig.journal}", "ATTESTER_KEY": ATTESTER_KEYS[1]}
-    return _environment(rig, rig.journal.parent) | {f"VERIREGIME_{name}": value for name, value in told.items()}

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +111,20 @@ def test_disagreement__nan__is_beyond_any_tolerance(place: int) -> None:
     network = [0.0, 0.0, 0.0]
     network[place] = math.nan
     assert disagreement(network, (0.0, 0.0, 0.0), (0.1, 0.1, 0.1)) > 1
+
+
+def test_network__loaded__leaves_nothing_in_the_home_of_whoever_runs_it(tmp_path: Path) -> None:
+    """onnxruntime would make an id of the device there, and a database of what it tells its makers."""
+    look = (
+        "from app.inference.network import Network; from app.inference.release import load_models;"
+        "from app.settings import asset;"
+        "print(len([Network(model) for model in load_models(asset('models')).values()]))"
+    )
+    outside = {
+        name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", look], env=outside | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) >= 1
+    assert [str(found) for found in tmp_path.rglob("*") if found.is_file()] == []
