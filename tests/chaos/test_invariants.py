@@ -167,7 +167,7 @@ def test_prediction_without_a_job__is_found(find: Find, plant: Plant) -> None:
 
 def test_event_number_that_is_missing__is_found(find: Find, plant: Plant) -> None:
     plant("UPDATE events SET seq = seq + 1 WHERE seq = (SELECT max(seq) FROM events)")
-    assert any("are numbered" in words for words in find(NoEventMissing()))
+    assert any("1 missing" in words for words in find(NoEventMissing()))
 
 
 def test_event_that_was_told_twice__is_found(find: Find, plant: Plant) -> None:
