@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ _GATHERING_S = 0.02
 _FIRST_LOOK_S = 0.1
 """A local chain has mined a transaction by then; a public one is asked again every `_IDLE_S`."""
 _TICK_AGAIN_S = 5.0
+_LONGEST_WAIT_S = 1.0
 _TICK_TAKEN_S = 1.0
 """How soon it is looked whether the process that ticks has come to an end, one way or another."""
 _STOP_S = 5.0
@@ -72,7 +73,6 @@ class Service:
         self._proofs = threading.Event()
         self._signatures = threading.Event()
         self._told = threading.Event()
-        self._ticking = {feed: threading.Lock() for feed in application.pipeline.feeds}
         self._threads: list[threading.Thread] = []
         self._scheduler: Any = BackgroundScheduler(timezone=UTC)
 
@@ -83,8 +83,6 @@ class Service:
             thread.start()
             self._threads.append(thread)
         if Role.PIPELINE in self._app.roles:
-            for feed in self._app.pipeline.feeds:
-                self._schedule(feed)
             # Every whole hour, also where nothing runs for an hour at a stretch.
             self._scheduler.add_job(self._prune, IntervalTrigger(seconds=_PRUNE_EVERY_S, start_date=_EPOCH))
         self._scheduler.start()
@@ -107,6 +105,8 @@ class Service:
 
     def _loops(self) -> list[Callable[[], None]]:
         loops: list[Callable[[], None]] = [self._tell]
+        if Role.PIPELINE in self._app.roles:
+            loops += [partial(self._tick, feed) for feed in self._app.pipeline.feeds]
         if Role.PROVER in self._app.roles:
             most = self._app.settings.prover_jobs if self._app.prover is not self._app.pool else self._app.pool.slots
             loops += [partial(self._prove, number) for number in range(most)]
@@ -114,34 +114,24 @@ class Service:
             loops += [self._attest, self._submit]
         return loops
 
-    def _schedule(self, feed: str) -> None:
-        clock, settle_s = self._app.clock, self._app.settings.settle_s
-        to_next = clock.seconds_until(clock.last_minute_ms() + MINUTE_MS) + settle_s
-        now = datetime.now(UTC)
-        self._scheduler.add_job(self._tick, args=(feed,), next_run_time=now)
-        self._scheduler.add_job(
-            self._tick,
-            IntervalTrigger(seconds=60 / clock.speed, start_date=now + timedelta(seconds=to_next)),
-            args=(feed,),
-            coalesce=True,  # after a pause only the newest window counts
-            max_instances=1,
-            misfire_grace_time=None,
-        )
-
     def _tick(self, feed: str) -> None:
-        """The newest window, unless a tick before this one is still at it: that goes on to the newest by itself."""
-        if not self._ticking[feed].acquire(blocking=False):
-            return
-        try:
-            self._tick_until_done(feed)
-        finally:
-            self._ticking[feed].release()
-
-    def _tick_until_done(self, feed: str) -> None:
-        """Again and again while the window cannot be had; when another minute has ended meanwhile, that one instead."""
-        clock = self._app.clock
+        """The newest window; then, in short waits, until the next one has ended: the clock may be set meanwhile."""
+        clock, settle_s = self._app.clock, self._app.settings.settle_s
+        done_ms = self._tick_until_done(feed)
         while not self._stopping.is_set():
-            window_end_ms = clock.last_minute_ms()
+            to_next_s = clock.seconds_until(done_ms + MINUTE_MS) + settle_s
+            if to_next_s <= 0 or clock.last_minute_ms() < done_ms:
+                return
+            self._stopping.wait(min(to_next_s, _LONGEST_WAIT_S))
+
+    def _tick_until_done(self, feed: str) -> int:
+        """Again and again while the window cannot be had; when another minute has ended meanwhile, that one instead.
+
+        Gives the end of the window that it came to.
+        """
+        clock = self._app.clock
+        window_end_ms = clock.last_minute_ms()
+        while not self._stopping.is_set():
             outcome = self._app.pipeline.tick(feed, window_end_ms)
             self._work.set()
             self._told.set()
@@ -149,10 +139,12 @@ class Service:
             if outcome is TickOutcome.PREDICTED:
                 self._judge(feed, window_end_ms)
             if outcome not in _TRY_AGAIN and clock.last_minute_ms() == window_end_ms:
-                return
+                break
             to_next_s = clock.seconds_until(window_end_ms + MINUTE_MS) + self._app.settings.settle_s
             pause_s = _TICK_TAKEN_S if outcome is None else _TICK_AGAIN_S
             self._stopping.wait(max(0.0, min(pause_s / clock.speed, to_next_s)))
+            window_end_ms = clock.last_minute_ms()
+        return window_end_ms
 
     def _judge(self, feed: str, window_end_ms: int) -> None:
         try:

@@ -57,7 +57,7 @@ def main() -> None:
         while True:
             try:
                 pipe.send(answer(*pipe.recv()))
-            except (EOFError, BrokenPipeError):
+            except (EOFError, ConnectionError):
                 return
 
 

@@ -16,7 +16,7 @@ from app.chain.account import Account
 from app.chain.attestation import sign
 from app.chain.registry import OracleReader, Panel
 from app.clock import Clock, wall_ms
-from app.errors import AlreadySigned, ChainError, OracleError
+from app.errors import AlreadySigned, ChainError, OracleError, StoreUnavailable
 from app.metrics import Metrics
 from app.steps.attester_client import OWN, Answer, Question
 from app.steps.publishing import StepReport
@@ -291,6 +291,8 @@ class _Round:
                     self._answers.put((attester, answer))
                     return
             self._record(attester, answer)
+        except StoreUnavailable as error:
+            log.warning("the answer of attester %s is lost: %s", attester.name, error)
         except Exception:  # in a thread of its own nobody else would hear of it
             log.exception("asking attester %s met a bug", attester.name)
 

@@ -52,24 +52,22 @@ def service_of(pipeline: SlowPipeline, minutes: Sequence[int] = ()) -> Service:
     return Service(application)
 
 
-def test_tick__while_the_one_before_still_loads_history__is_left_out() -> None:
-    pipeline = SlowPipeline(TickOutcome.PREDICTED)
-    service = service_of(pipeline)
-    first = threading.Thread(target=service._tick, args=(FEED,))
-    first.start()
-    assert pipeline.started.wait(10)
-    service._tick(FEED)
-    pipeline.let_go.set()
-    first.join()
-    assert pipeline.ticks == 1
-
-
 @pytest.mark.parametrize("trouble", [TickOutcome.SKIPPED, TickOutcome.FAILED], ids=str)
 def test_tick__in_trouble__is_tried_again_within_its_minute(trouble: TickOutcome) -> None:
     pipeline = SlowPipeline(trouble, trouble, TickOutcome.PREDICTED)
     pipeline.let_go.set()
-    service_of(pipeline)._tick(FEED)
+    service_of(pipeline)._tick_until_done(FEED)
     assert pipeline.ticks == 3
+
+
+def test_tick__after_the_clock_was_set_back__is_for_the_minute_that_it_shows_now() -> None:
+    """It does not wait until the clock shows again what it once did."""
+    pipeline = SlowPipeline(TickOutcome.PREDICTED, TickOutcome.PREDICTED)
+    pipeline.let_go.set()
+    service = service_of(pipeline, [500, 500, 5, 5, 5, 6])
+    service._tick(FEED)
+    service._tick_until_done(FEED)
+    assert pipeline.windows == [500, 5]
 
 
 @pytest.mark.parametrize("first", [TickOutcome.SKIPPED, TickOutcome.PREDICTED], ids=str)
@@ -77,7 +75,7 @@ def test_tick__the_next_minute_ends_meanwhile__goes_on_with_that_one(first: Tick
     pipeline = SlowPipeline(first, TickOutcome.PREDICTED)
     pipeline.let_go.set()
     asked = [5, 6, 6, 6] if first is TickOutcome.PREDICTED else [5, 6, 6]
-    service_of(pipeline, asked)._tick(FEED)
+    service_of(pipeline, asked)._tick_until_done(FEED)
     assert pipeline.windows == [5, 6]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.clock import Clock
 from app.errors import Misconfigured, NoQuorum
 from app.features.variation import CANDLES_NEEDED
 from app.metrics import Metrics
@@ -76,7 +77,8 @@ def test_window__one_of_three_away__comes_from_the_others(
 def test_window__venue_that_went_away__stands_behind_the_minutes_that_it_had(
     collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
-    collector, served = collect_from(*three), serve(*three, quorum=2)
+    later = Clock(market_start_ms=window_end_ms + MINUTE_MS + 1_000, speed=0)
+    collector, served = collect_from(*three, clock=later), serve(*three, quorum=2)
     collector.window(served, window_end_ms)
     three[2].fails_at_page = 1
     found = collector.window(served, window_end_ms + MINUTE_MS)
@@ -117,7 +119,8 @@ def test_window__slow_venue__holds_the_others_up_once_for_a_moment_and_then_no_m
     collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
     slow = Stuck(three[2])
-    collector, served = collect_from(*three[:2], slow, straggler_s=0.3), serve(*three, quorum=2)
+    later = Clock(market_start_ms=window_end_ms + 2 * MINUTE_MS + 1_000, speed=0)
+    collector, served = collect_from(*three[:2], slow, straggler_s=0.3, clock=later), serve(*three, quorum=2)
     took = []
     for minutes in range(3):
         started = time.monotonic()
@@ -134,7 +137,8 @@ def test_window__venue_that_is_a_moment_slower_than_the_others__is_not_taken_for
     collect_from: Collect, serve: Serve, three: list[Venue], window_end_ms: int
 ) -> None:
     slow = Stuck(three[2])
-    collector, served = collect_from(*three[:2], slow, straggler_s=0.3), serve(*three, quorum=2)
+    later = Clock(market_start_ms=window_end_ms + 3 * MINUTE_MS + 1_000, speed=0)
+    collector, served = collect_from(*three[:2], slow, straggler_s=0.3, clock=later), serve(*three, quorum=2)
     collector.window(served, window_end_ms)
     slow.go.set()
     time.sleep(0.5)

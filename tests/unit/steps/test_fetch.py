@@ -33,9 +33,17 @@ def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.steps.fetch._ASK_AGAIN_S", (0.005,))
 
 
+@pytest.fixture(autouse=True)
+def set_ms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Where our clock was set to: its one item. Time passes by itself, or by `wall`, without that."""
+    where = [0]
+    monkeypatch.setattr("app.steps.fetch._set_ms", lambda: where[0])
+    return where
+
+
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The wall clock that rests go by: its one item is the time."""
+    """The wall clock that rests go by: its one item is the time. It passes, and is not set."""
     now = [1_000_000]
     monkeypatch.setattr("app.steps.fetch.wall_ms", lambda: now[0])
     return now
@@ -473,3 +481,35 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition() and time.monotonic() < give_up:
         time.sleep(0.002)
     assert condition()
+
+
+def test_clock_that_was_set__is_compared_before_anything_more_is_stored(
+    live: Callable[[int], Candles], collector: Collector, venue: Venue, set_ms: list[int]
+) -> None:
+    fetcher = collector.fetchers["binance"]
+    venue.told_ms = lambda: fetcher._clock.now_ms() - set_ms[0]
+    live(0)
+    asked, set_ms[0] = len(venue.asked), 45_000
+    with pytest.raises(NoQuorum, match=r"its clock is 45\.0 s behind ours"):
+        live(1)
+    assert len(venue.asked) == asked
+
+
+def test_clock_that_was_set__at_a_venue_that_does_not_tell_its_time__is_believed(
+    live: Callable[[int], Candles], collector: Collector, set_ms: list[int]
+) -> None:
+    live(0)
+    set_ms[0] = 45_000
+    live(1)
+    assert collector.fetchers["binance"].health.state is VenueState.FRESH
+
+
+def test_minute_that_our_clock_does_not_show_as_over__is_not_stored_as_closed(
+    collector: Collector, serve: Serve, venue: Venue, sqlite_database: Database, window_end_ms: int
+) -> None:
+    """Our clock was ahead when it was asked for, and was set right before the answer came."""
+    collector.fetchers["binance"]._clock = Clock(market_start_ms=window_end_ms + 1_000, speed=0)
+    with pytest.raises(NoQuorum):
+        collector.window(serve(venue), window_end_ms + 2 * MINUTE_MS)
+    with sqlite_database.unit_of_work(write=False) as store:
+        assert store.candles.covered("binance", BTC)[1] == window_end_ms
