@@ -125,7 +125,6 @@ class Settings(BaseSettings):
     )
     venue_urls: dict[str, AnyHttpUrl] = Field(
         default={},
-        repr=False,  # of a proxy they may hold a password
         description='Base URL per venue where it is not the public one: {"binance": "http://127.0.0.1:9000"}.',
     )
     venue_timeout_s: float = Field(default=10, gt=0, description="Time limit of one request to a venue.")

@@ -161,7 +161,7 @@ def serving(
     seconds: Annotated[float, typer.Option(min=1, help="Of each stretch of `load`.")] = 60,
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure what consumers meet. Exit code 1 when too few windows came, a client missed an event, or load harms.
+    """Measure what consumers meet, and what load does to ticks. Exit code 1 when anything fell short.
 
     From the end of a minute to its proved forecast over HTTP; `latest` beside a bare route that gives the same bytes;
     a thousand clients of the stream. With --only load: ticks while as much is asked as can be answered.
@@ -186,7 +186,7 @@ def soak(
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 3,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run the whole system for hours, and look whether anything grows that must not. Exit code 1 when something does.
+    """Run the whole system for hours, and look at what grows. Exit code 1 when something does that must not.
 
     Memory, files, threads and processes of every role, growth of the database against what is documented, windows
     missed. It takes --hours divided by --speed, and a GiB of memory.
