@@ -197,7 +197,7 @@ class Judge:
         """First the journal, then the signature: whatever ends us in between, no other commitment can follow."""
         claim = proposal.claim
         try:
-            with self._database.unit_of_work() as store:
+            with self._database.unit_of_work(durable=True) as store:
                 store.signed_commitments.bind(claim, wall_ms())
         except AlreadySigned as error:
             return Refused(Refusal.ALREADY_SIGNED, str(error))

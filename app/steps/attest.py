@@ -80,7 +80,7 @@ class OwnAttester:
 
     def ask(self, question: Question) -> Answer:
         try:
-            with self._database.unit_of_work() as store:
+            with self._database.unit_of_work(durable=True) as store:
                 store.signed_commitments.bind(question.claim, wall_ms())
         except AlreadySigned as error:
             return Answer(AttestationOutcome.REFUSED, None, f"already-signed: {error}")

@@ -181,7 +181,7 @@ class Settlement:
             raise
         cancels = stuck.signed.contract == stuck.signed.sender or self._is_too_old(target, stuck)
         signed = sender.nothing(stuck.signed, fees) if cancels else sender.again(stuck.signed, fees)
-        with self._database.unit_of_work() as store:  # before it is sent, as always
+        with self._database.unit_of_work(durable=True) as store:  # before it is sent, as always
             if not store.submissions.replace(stuck.signed, signed, wall_ms()):
                 return SubmitOutcome.TAKEN
         log.warning(

@@ -198,7 +198,7 @@ class SubmitStep:
             in_flight = store.submissions.next_nonce(target.oracle.chain_id, sender.address)
         nonce = max(sender.nonces()[1], in_flight)
         signed = sender.sign(target.oracle.contract, update.calldata, update.gas, nonce, fees)
-        with self._database.unit_of_work() as store:  # before it is sent: a crash from here on cannot lose it
+        with self._database.unit_of_work(durable=True) as store:  # before it is sent: from here on it cannot be lost
             if not store.submissions.record([one.id for one in update.carried], signed, wall_ms()):
                 return SubmitOutcome.TAKEN
         for one in update.carried:  # what the chain says once it is there

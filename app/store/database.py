@@ -61,12 +61,13 @@ class Database:
         return self.file is None or self.file.exists()
 
     @contextmanager
-    def unit_of_work(self, *, write: bool = True) -> Iterator[Store]:
+    def unit_of_work(self, *, write: bool = True, durable: bool = False) -> Iterator[Store]:
         """A transaction: committed when the block ends, rolled back when it raises.
 
+        A ``durable`` one is on the disk by then, also on SQLite: for what must not be done twice after a power cut.
         Raises `StoreUnavailable` when the database cannot be reached or stays locked.
         """
-        with self._transaction(veriregime_write=write) as connection:
+        with self._transaction(veriregime_write=write, veriregime_durable=durable) as connection:
             store = Store(connection)
             yield store
             events = store.events.write(time.time_ns() // 1_000_000) if write else 0

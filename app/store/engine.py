@@ -112,8 +112,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None
     connection.isolation_level = None  # we begin transactions, not the driver
     cursor = connection.cursor()
     _switch_to_wal(cursor)
-    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
@@ -132,5 +131,9 @@ def _switch_to_wal(cursor: DBAPICursor) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     # A writer takes the lock at once: one that reads first could find the database changed and fail when it writes.
-    write = connection.get_execution_options().get("veriregime_write", True)
+    options = connection.get_execution_options()
+    write = options.get("veriregime_write", True)
+    if write:
+        # NORMAL waits for the disk now and then: a power cut may cost the last commits, but never the file.
+        connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if options.get('veriregime_durable') else 'NORMAL'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -217,3 +217,13 @@ def test_unit_of_work__all_connections_taken__is_unavailable_and_no_bug(
         pass
     with database.unit_of_work(write=False):
         pass
+
+
+@pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])
+def test_unit_of_work__that_is_durable__waits_for_the_disk(
+    sqlite_database: Database, durable: bool, level: int
+) -> None:
+    with sqlite_database.unit_of_work(durable=not durable):
+        pass
+    with sqlite_database.unit_of_work(durable=durable) as store:
+        assert store._connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == level
