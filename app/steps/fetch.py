@@ -21,6 +21,7 @@ from app.candles.venue import Page, Venue
 from app.clock import Clock, wall_ms
 from app.errors import Misconfigured, OracleError, StoreUnavailable, VenueUnavailable
 from app.metrics import Metrics
+from app.steps.venue_clock import VenueClock
 from app.store.database import Database
 from app.types import MINUTE_MS, VenueRest, iso
 
@@ -35,11 +36,6 @@ _LOOK_AGAIN_MINUTES = 5
 _HOLES_MINUTES = 60
 _SETTLED_MS = 10 * MINUTE_MS
 """A minute that is still empty after so long stays empty: nothing was traded, or the venue lost it."""
-_CLOCK_EVERY_MS = MINUTE_MS
-_SLOW_ANSWER_MS = 2_000
-"""The venue's time tells nothing when it took longer to arrive."""
-_SET_MS = 100
-"""A clock that is only kept right moves against the steady one by less."""
 _STOPPING = "the service is stopping"
 
 Progress = Callable[[str, int, int], None]
@@ -120,10 +116,7 @@ class Fetcher:
         self._reason: str | None = None
         self._rest: VenueRest | None = None
         self._rest_ms = 0
-        self._skew_ms: int | None = None
-        self._clock_asked_ms = 0
-        self._ours_set_ms = _set_ms()
-        """Where our clock was set to when it was last compared with the venue's."""
+        self._venue_clock = VenueClock(venue, lambda: self._clock, policy.max_skew_s)
         self._live_from_ms: dict[str, int] = {}
         self._doubtful_from_ms: dict[str, int] = {}
         self._loading: set[str] = set()
@@ -175,23 +168,18 @@ class Fetcher:
 
     @property
     def health(self) -> VenueHealth:
+        skew_ms = self._venue_clock.skew_ms
         rest = self._rest  # once: its own thread may take it away meanwhile
         if rest is not None:
-            return VenueHealth(VenueState.RESTING, rest.reason, rest.until_ms, self._skew_ms)
+            return VenueHealth(VenueState.RESTING, rest.reason, rest.until_ms, skew_ms)
         if self.off_time:
-            return VenueHealth(VenueState.OFF_TIME, self.off_time, None, self._skew_ms)
-        return VenueHealth(self._state, self._reason, None, self._skew_ms)
+            return VenueHealth(VenueState.OFF_TIME, self.off_time, None, skew_ms)
+        return VenueHealth(self._state, self._reason, None, skew_ms)
 
     @property
     def off_time(self) -> str | None:
         """Why its candles cannot be trusted to be of the minutes that they say; none when they can."""
-        if self._was_set():
-            return "our clock was set, and the venue's was not heard since"
-        # An answer takes as long where the market runs fast, but more of the market's seconds.
-        tolerated_ms = self._policy.max_skew_s * 1000 * self._clock.haste
-        if self._skew_ms is None or abs(self._skew_ms) <= tolerated_ms:
-            return None
-        return f"its clock is {abs(self._skew_ms) / 1000:.1f} s {'ahead of' if self._skew_ms > 0 else 'behind'} ours"
+        return self._venue_clock.trouble
 
     def _keep_going(self) -> None:
         while (want := self._next()) is not None:
@@ -260,15 +248,9 @@ class Fetcher:
 
     def _is_off_time(self) -> bool:
         """What a venue shows by a clock that is off is not stored: it is asked for its time until they agree."""
-        if self._was_set():
-            self._clock_asked_ms = 0  # at once
         if self.off_time:
             self._compare_clocks()
         return self.off_time is not None
-
-    def _was_set(self) -> bool:
-        """Whether our clock was set since it was last compared with the venue's."""
-        return abs(_set_ms() - self._ours_set_ms) > _SET_MS
 
     def _again(self, want: _Want, due: float, error: VenueUnavailable | None) -> None:
         """Put the want back until ``due``, or answer it when that is too late for whoever waits."""
@@ -292,7 +274,7 @@ class Fetcher:
                 for page in self._venue.pages(want.symbol, start_ms, end_ms):
                     if self._stopping:
                         raise VenueUnavailable(_STOPPING)
-                    if self._was_set():
+                    if self._venue_clock.ours_was_set:
                         raise VenueUnavailable("our clock was set while it answered")
                     asked_ms = self._keep(want.symbol, asked_ms, start_ms, page)
                     if want.end_ms - asked_ms > _HOLES_MINUTES * MINUTE_MS:
@@ -331,7 +313,7 @@ class Fetcher:
         covers_ms = reached_ms
         if reached_ms > self._clock.now_ms() - _SETTLED_MS:
             last = int(page.candles.open_time_ms[-1]) + MINUTE_MS if len(page.candles) else asked_ms
-            covers_ms = self._closed_there(last)
+            covers_ms = self._venue_clock.closed(last)
         with self._database.unit_of_work() as store:
             added = store.candles.add(self.name, symbol, page.candles.between(asked_ms, covers_ms))
             store.candles.cover(self.name, symbol, asked_ms, covers_ms)
@@ -343,36 +325,14 @@ class Fetcher:
             self._progress(self.name, page.done, page.total)
         return max(asked_ms, covers_ms)
 
-    def _closed_there(self, end_ms: int) -> int:
-        """``end_ms``, or the end of the venue's own last closed minute where its clock is behind ours."""
-        end_ms = min(end_ms, self._clock.last_minute_ms())  # ours may have been ahead when it was asked
-        if self._skew_ms is None or self._skew_ms >= 0:
-            return end_ms
-        return min(end_ms, (self._clock.now_ms() + self._skew_ms) // MINUTE_MS * MINUTE_MS)
-
     def _compare_clocks(self) -> None:
-        """Now and then, when nobody waits for it; a venue that does not say its time is believed."""
-        if 0 <= self._clock.now_ms() - self._clock_asked_ms < _CLOCK_EVERY_MS:  # ours may have been set back
-            return
-        asked_ms, asked_s, set_ms = self._clock.now_ms(), time.monotonic(), _set_ms()
-        self._clock_asked_ms = asked_ms // MINUTE_MS * MINUTE_MS
-        try:
-            told_ms = self._venue.time_ms()
-        except VenueUnavailable as error:
-            log.info("%s: %s", self.name, error)
-            if self._skew_ms is None:  # it never tells its time, and is believed
-                self._ours_set_ms = set_ms
-            return
-        if time.monotonic() - asked_s > _SLOW_ANSWER_MS / 1000:
-            return
-        before = self.off_time
-        self._ours_set_ms = set_ms
-        self._skew_ms = told_ms - (asked_ms + self._clock.now_ms()) // 2
-        self._metrics.venue_skew.labels(self.name).set(self._skew_ms / 1000)
-        if self.off_time and not before:
+        """Now and then, when nobody waits for it."""
+        known_ms = self._venue_clock.compare()
+        if self._venue_clock.skew_ms is not None:
+            self._metrics.venue_skew.labels(self.name).set(self._venue_clock.skew_ms / 1000)
+        if known_ms is not None:
             log.error("%s: %s: its candles are left alone until they agree", self.name, self.off_time)
             # It may have gone wrong before we noticed, so that what came since then was not closed.
-            known_ms = min(self._clock_asked_ms, told_ms // MINUTE_MS * MINUTE_MS)
             doubtful_ms = known_ms - _LOOK_AGAIN_MINUTES * MINUTE_MS
             self._doubtful_from_ms = dict.fromkeys(self._live_from_ms, doubtful_ms)
 
@@ -401,11 +361,6 @@ class Fetcher:
         self._rest = None
         with self._database.unit_of_work() as store:
             store.venues.clear(self.name)
-
-
-def _set_ms() -> int:
-    """Where our clock stands against the one that nobody sets."""
-    return wall_ms() - time.monotonic_ns() // 1_000_000
 
 
 def _ends(rest: VenueRest | None) -> float:

@@ -227,7 +227,7 @@ def test_window__all_clocks_off_alike__says_that_it_is_more_likely_ours(
     collector, served = collect_from(*three), serve(*three, quorum=2)
     collector.window(served, window_end_ms)
     for fetcher in collector.fetchers.values():
-        fetcher._skew_ms = 60_000
+        fetcher._venue_clock.skew_ms = 60_000
     with pytest.raises(NoQuorum, match=r"its clock is 60[.]0 s ahead of ours .*set this machine's clock"):
         collector.window(served, window_end_ms + MINUTE_MS)
 
@@ -238,7 +238,7 @@ def test_window__two_of_three_clocks_off__are_not_taken_for_ours(
     collector, served = collect_from(*three), serve(*three, quorum=2)
     collector.window(served, window_end_ms)
     for name in ("coinbase", "kraken"):
-        collector.fetchers[name]._skew_ms = 60_000
+        collector.fetchers[name]._venue_clock.skew_ms = 60_000
     with pytest.raises(NoQuorum, match=r"kraken: its clock is 60[.]0 s ahead of ours$"):
         collector.window(served, window_end_ms + MINUTE_MS)
 

@@ -37,7 +37,7 @@ def quick_questions(monkeypatch: pytest.MonkeyPatch) -> None:
 def set_ms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Where our clock was set to: its one item. Time passes by itself, or by `wall`, without that."""
     where = [0]
-    monkeypatch.setattr("app.steps.fetch._set_ms", lambda: where[0])
+    monkeypatch.setattr("app.steps.venue_clock._set_ms", lambda: where[0])
     return where
 
 
