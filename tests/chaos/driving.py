@@ -56,15 +56,28 @@ class _Active:
         return self.planned.fault
 
 
+_SPREAD = 0.97
+
+
 class Drive:
     """One rig, one schedule. ``at_once`` faults may be under way together, as long as they touch different things."""
 
     def __init__(
-        self, rig: Rig, watch: Watch, planned: Sequence[Planned], *, at_once: int, tell: Callable[[Result], None]
+        self,
+        rig: Rig,
+        watch: Watch,
+        planned: Sequence[Planned],
+        *,
+        at_once: int,
+        tell: Callable[[Result], None],
+        over_ms: int = 0,
     ) -> None:
+        """The faults are spread over ``over_ms`` of the market's time; one after the other where that is nothing."""
         self._rig = rig
         self._watch = watch
         self._waiting = list(planned)
+        self._wanted = max(1, len(planned))
+        self._over_ms = over_ms
         self._at_once = at_once
         self._tell = tell
         self._active: list[_Active] = []
@@ -84,7 +97,7 @@ class Drive:
 
     def _begin_next(self) -> None:
         now_s = time.monotonic()
-        if len(self._active) >= self._at_once or now_s < self._next_s:
+        if len(self._active) >= self._at_once or now_s < self._next_s or self._rig.lived_ms() < self._not_before_ms():
             return
         taken = frozenset[str]().union(*(one.fault.touches for one in self._active))
         planned = next((one for one in self._waiting if not one.fault.touches & taken), None)
@@ -96,6 +109,10 @@ class Drive:
         self._active.append(active)
         self._attempt(active, active.fault.inject)
         active.began_s = time.monotonic()
+
+    def _not_before_ms(self) -> float:
+        """Of the rig's life: the faults are spread over the hours that it is to have, and end a little before them."""
+        return _SPREAD * self._over_ms * (1 - len(self._waiting) / self._wanted) if self._waiting else 0.0
 
     def _attempt(self, active: _Active, what: Callable[[Rig], None]) -> None:
         try:

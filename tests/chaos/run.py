@@ -78,7 +78,7 @@ def _play(
 ) -> tuple[RigReport, list[Result], list[str]]:
     with rig(play.options, shared, folder) as running:
         watch = Watch(running)
-        drive = Drive(running, watch, play.planned, at_once=play.at_once, tell=tell)
+        drive = Drive(running, watch, play.planned, at_once=play.at_once, tell=tell, over_ms=play.lives_ms)
         drive.go(deadline_s)
         _live_on(running, watch, play.lives_ms, deadline_s)
         after = watch.settle()
