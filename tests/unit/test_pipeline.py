@@ -170,8 +170,8 @@ def test_tick__the_same_window_in_another_process__is_already_predicted(
 
 
 def test_tick__the_next_minute__is_another_prediction(pipeline: Pipeline, window_end_ms: int) -> None:
-    pipeline.tick(FEED, window_end_ms)
-    assert pipeline.tick(FEED, window_end_ms + MINUTE_MS) is TickOutcome.PREDICTED
+    pipeline.tick(FEED, window_end_ms - MINUTE_MS)
+    assert pipeline.tick(FEED, window_end_ms) is TickOutcome.PREDICTED
 
 
 @pytest.mark.usefixtures("outage")
