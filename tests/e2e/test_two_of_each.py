@@ -34,7 +34,7 @@ def two_of_each(tmp_path: Path) -> Iterator[Rig]:
         "two of each",
         store="postgresql",
         processes=TWO_OF_EACH,
-        speed=20.0,
+        speed=30.0,
         heartbeat_s=_EVERY_WINDOW_IS_DUE,
         settings={"BUNDLE_RATE": "", "PROOF_TIME_LIMIT_S": "30"},
     )

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import warnings
 from contextlib import suppress
@@ -35,7 +36,8 @@ class PostgresServer:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
-        self._data = folder / "postgres"
+        # Not in pytest's folders: another run of pytest closes them to whoever is not its user, and the server is not.
+        self._data = Path(tempfile.mkdtemp(prefix="veriregime-pg-")) / "data"
         self._log = folder / "postgres.log"
         self._bin, self._user = _binaries()
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,7 +85,7 @@ class PostgresServer:
     def close(self) -> None:
         if self._process is not None:
             self.stop()
-        shutil.rmtree(self._data, ignore_errors=True)
+        shutil.rmtree(self._data.parent, ignore_errors=True)
 
     def _end(self, how: signal.Signals) -> None:
         assert self._process is not None
