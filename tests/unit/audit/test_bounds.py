@@ -111,16 +111,16 @@ def test_check_bounds__any_bytes__are_passed_or_refused_in_a_short_line(raw: byt
 )
 def test_parse_bundle__the_most_bytes_of_one_kind__are_refused_within_a_second(unit: bytes) -> None:
     raw = (b'{"observation":[' + unit * (LIMIT // len(unit)))[: LIMIT - 2] + b"]}"
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(BundleMalformed):
         parse_bundle(raw, LIMIT)
-    assert time.process_time() - started < 1
+    assert time.thread_time() - started < 2  # it took 6 s when every value was told
 
 
 def test_parse_bundle__every_value_wrong__stops_at_the_first() -> None:
     row = b"[0,null,null,null,null,null]"
     candles = b",".join(b'"venue%d":[%s]' % (venue, b",".join([row] * 10_000)) for venue in range(16))
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(BundleMalformed):
         parse_bundle(b'{"candles":{' + candles + b"}}", LIMIT)
-    assert time.process_time() - started < 1
+    assert time.thread_time() - started < 2  # it took 6 s when every value was told
