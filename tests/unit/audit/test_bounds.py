@@ -114,7 +114,7 @@ def test_parse_bundle__the_most_bytes_of_one_kind__are_refused_within_a_second(u
     started = time.thread_time()
     with pytest.raises(BundleMalformed):
         parse_bundle(raw, LIMIT)
-    assert time.thread_time() - started < 2  # it took 6 s when every value was told
+    assert time.thread_time() - started < 1
 
 
 def test_parse_bundle__every_value_wrong__stops_at_the_first() -> None:
@@ -123,4 +123,4 @@ def test_parse_bundle__every_value_wrong__stops_at_the_first() -> None:
     started = time.thread_time()
     with pytest.raises(BundleMalformed):
         parse_bundle(b'{"candles":{' + candles + b"}}", LIMIT)
-    assert time.thread_time() - started < 2  # it took 6 s when every value was told
+    assert time.thread_time() - started < 1
