@@ -180,13 +180,16 @@ class Pipeline:
         )
 
     def prune(self) -> None:
-        """What is past its retention goes. The lease is left to lapse: once is enough for all processes."""
+        """What is past its retention goes, unless another process sees to that just now."""
         if not self._turns.take(_PRUNING):
             return
-        self._collector.prune()
-        prune_events(self._database, wall_ms() - self._identity.event_retention_ms)
-        if self._identity.prediction_retention_ms is not None:
-            prune_predictions(self._database, self._clock.now_ms() - self._identity.prediction_retention_ms)
+        try:
+            self._collector.prune()
+            prune_events(self._database, wall_ms() - self._identity.event_retention_ms)
+            if self._identity.prediction_retention_ms is not None:
+                prune_predictions(self._database, self._clock.now_ms() - self._identity.prediction_retention_ms)
+        finally:
+            self._end_turn(_PRUNING)
 
     def stop(self) -> None:
         """Answers that are still to come are not waited for."""

@@ -25,7 +25,6 @@ from app.settings import Settings
 from app.types import MINUTE_MS
 
 Say = Callable[[str], None]
-_ALLOCATOR_MIB = 6.0
 GROWTH_WITHIN = 0.15
 """The database may grow by that share more or less than is documented."""
 _LEAST_LOOKS = 8
@@ -153,9 +152,7 @@ def _memory(moved: Trend) -> dict[str, float]:
 
 
 def _is_flat(memory: Mapping[str, float]) -> bool:
-    """Of a small process 5 % is less than its allocator keeps or gives back from one moment to the next."""
-    within = max(FLAT_WITHIN, _ALLOCATOR_MIB / memory["first_mib"]) if memory["first_mib"] else FLAT_WITHIN
-    return memory["change"] <= within and memory["line_change"] <= within
+    return memory["change"] <= FLAT_WITHIN and memory["line_change"] <= FLAT_WITHIN
 
 
 def _database(looks: Sequence[Look]) -> dict[str, Any]:

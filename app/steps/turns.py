@@ -44,14 +44,16 @@ class Turns:
             return taken
 
     def keep(self) -> None:
-        """Renew what is held for work that takes long; call it about once a second."""
+        """Renew what is held for work that takes long; call it about once a second. What was lost is given up."""
         with self._guard:
             due = [name for name, at in self._renew_at.items() if time.monotonic() >= at]
             if not due:
                 return
             with self._database.unit_of_work() as store:
-                store.leases.renew(due, self._owner, wall_ms() + self._lease_ms)
-            self._renew_at |= dict.fromkeys(due, time.monotonic() + _RENEW_AT * self._lease_s)
+                kept = store.leases.renew(due, self._owner, wall_ms() + self._lease_ms)
+            for name in due:
+                del self._renew_at[name]
+            self._renew_at |= dict.fromkeys(kept, time.monotonic() + _RENEW_AT * self._lease_s)
 
     def give_back(self, name: str) -> None:
         """Somebody else may have it at once."""

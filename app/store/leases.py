@@ -35,10 +35,11 @@ class Leases:
         taken = sa.update(leases).where(leases.c.name == name, free).values(row).returning(leases.c.name)
         return self._connection.execute(taken).scalar_one_or_none() is not None
 
-    def renew(self, names: Collection[str], owner: str, until_ms: int) -> None:
-        """Hold these for longer, where they are still ``owner``'s."""
+    def renew(self, names: Collection[str], owner: str, until_ms: int) -> set[str]:
+        """Hold these for longer, where they are still ``owner``'s; gives those that are."""
         mine = leases.c.name.in_(names), leases.c.owner == owner
-        self._connection.execute(sa.update(leases).where(*mine).values(until_ms=until_ms))
+        renewed = sa.update(leases).where(*mine).values(until_ms=until_ms).returning(leases.c.name)
+        return set(self._connection.execute(renewed).scalars())
 
     def release(self, name: str, owner: str) -> None:
         """Let others have it at once; nothing happens where it is not ``owner``'s any more."""

@@ -85,7 +85,7 @@ def test_answer_that_never_ends__ends_within_our_patience(ask: Any, service: Any
     with pytest.raises(ServiceUnreachable, match="did not end in time"):
         ask(service.url, LATEST, patience_s=1)
     ended.set()
-    assert time.monotonic() - started < 4  # to its end it would take 5 s
+    assert time.monotonic() - started < 2
 
 
 def test_stream__lost_between_and_within_events__gives_each_once(

@@ -48,7 +48,7 @@ def test_renew__of_what_was_lost_meanwhile__leaves_it_to_its_new_holder(database
     take(database, "a")
     take(database, "b", NOW + LEASE)
     with database.unit_of_work() as store:
-        store.leases.renew(["tick btc-usdt-4h"], "a", NOW + 9 * LEASE)
+        assert store.leases.renew(["tick btc-usdt-4h"], "a", NOW + 9 * LEASE) == set()
         assert store.leases.held(NOW + LEASE) == {"tick btc-usdt-4h": "b"}
         assert store.leases.held(NOW + 2 * LEASE) == {}
 

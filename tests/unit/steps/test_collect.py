@@ -130,7 +130,7 @@ def test_window__slow_venue__holds_the_others_up_once_for_a_moment_and_then_no_m
     slow.go.set()
     assert "did not answer in time" in found.sources.left_out["kraken"]
     assert took[0] >= 0.3
-    assert max(took[1:]) < took[0]
+    assert max(took[1:]) < 0.3
 
 
 def test_window__venue_that_is_a_moment_slower_than_the_others__is_not_taken_for_late(

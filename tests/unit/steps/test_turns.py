@@ -56,10 +56,11 @@ def test_keep__of_what_another_took_meanwhile__does_not_take_it_back(
     one.take(TURN)
     with sqlite_database.unit_of_work() as store:
         store.leases.release(TURN, "a")
-        store.leases.take(TURN, "b", wall_ms(), 60_000)
+        store.leases.take(TURN, "b", wall_ms(), 10_000)
     monkeypatch.setattr("app.steps.turns.time.monotonic", lambda: started + 6)
     one.keep()
     assert holder(sqlite_database) == "b"
+    assert not one.take(TURN)
 
 
 def test_give_all_back__at_the_end__leaves_nothing_to_wait_for(process: Process, sqlite_database: Database) -> None:
