@@ -33,12 +33,14 @@ class Turns:
     def take(self, name: str) -> bool:
         """Whether it is this process's turn. What is held already takes no write until it is to be renewed."""
         with self._guard:
-            if time.monotonic() < self._renew_at.get(name, 0.0):
+            now_s = time.monotonic()
+            if now_s < self._renew_at.get(name, 0.0):
                 return True
+            renew_at = self._next_renewal_s(now_s)
             with self._database.unit_of_work() as store:
                 taken = store.leases.take(name, self._owner, wall_ms(), self._lease_ms)
             if taken:
-                self._renew_at[name] = time.monotonic() + _RENEW_AT * self._lease_s
+                self._renew_at[name] = renew_at
             else:
                 self._renew_at.pop(name, None)
             return taken
@@ -46,14 +48,16 @@ class Turns:
     def keep(self) -> None:
         """Renew what is held for work that takes long; call it about once a second. What was lost is given up."""
         with self._guard:
-            due = [name for name, at in self._renew_at.items() if time.monotonic() >= at]
+            now_s = time.monotonic()
+            due = [name for name, at in self._renew_at.items() if now_s >= at]
             if not due:
                 return
+            renew_at = self._next_renewal_s(now_s)
             with self._database.unit_of_work() as store:
                 kept = store.leases.renew(due, self._owner, wall_ms() + self._lease_ms)
             for name in due:
                 del self._renew_at[name]
-            self._renew_at |= dict.fromkeys(kept, time.monotonic() + _RENEW_AT * self._lease_s)
+            self._renew_at |= dict.fromkeys(kept, renew_at)
 
     def give_back(self, name: str) -> None:
         """Somebody else may have it at once."""
@@ -66,6 +70,10 @@ class Turns:
         with self._guard, self._database.unit_of_work() as store:
             self._renew_at.clear()
             store.leases.release_all(self._owner)
+
+    def _next_renewal_s(self, now_s: float) -> float:
+        """Counted from before the database is asked: it may answer late, and the lease runs meanwhile."""
+        return now_s + _RENEW_AT * self._lease_s
 
     @property
     def _lease_ms(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -30,8 +31,8 @@ from app.wiring import ApiRole
 _EXPOSED = ("ETag", "Retry-After", "Content-Disposition", "X-Request-ID")
 
 
-def create_web(role: ApiRole) -> FastAPI:
-    """The service as an ASGI application.
+def create_web(role: ApiRole, threads: int | None = None) -> FastAPI:
+    """The service as an ASGI application, which makes so many answers at once as it has ``threads``: 40 when not told.
 
     `app.state.streams` ends all streams when it is to stop, `app.state.bounds` are those of its connections. Raises
     `Misconfigured` where a limit of the settings cannot be read.
@@ -43,6 +44,8 @@ def create_web(role: ApiRole) -> FastAPI:
 
     @asynccontextmanager
     async def watching(_: FastAPI) -> AsyncIterator[None]:
+        if threads is not None:
+            to_thread.current_default_thread_limiter().total_tokens = threads
         watcher.start()
         try:
             yield

@@ -91,21 +91,21 @@ def _short(rng: random.Random) -> float:
 def _signals(cast: Cast) -> list[Make]:
     services, provers = list(cast.services), list(cast.provers)
     return [
-        *[lambda rng: Killed(rng.choice(services), _short(rng))] * 6,
-        lambda rng: Killed(ATTESTER, _short(rng)),
-        *[lambda rng: Told(rng.choice(services), _short(rng))] * 3,
-        *[lambda rng: Frozen(rng.choice([*services, ATTESTER]), _short(rng), "short")] * 4,
-        *[lambda rng: WorkerHurt(rng.choice(provers), "SIGKILL", 0.0)] * 4,
-        *[lambda rng: WorkerHurt(rng.choice(provers), "SIGSTOP", _short(rng))] * 2,
-        *[lambda rng: DiskFull(rng.choice(services), _short(rng))] * 2,
+        *[lambda rng: Killed(rng.choice(services), hold_s=_short(rng))] * 6,
+        lambda rng: Killed(ATTESTER, hold_s=_short(rng)),
+        *[lambda rng: Told(rng.choice(services), hold_s=_short(rng))] * 3,
+        *[lambda rng: Frozen(rng.choice([*services, ATTESTER]), "short", hold_s=_short(rng))] * 4,
+        *[lambda rng: WorkerHurt(rng.choice(provers), "SIGKILL")] * 4,
+        *[lambda rng: WorkerHurt(rng.choice(provers), "SIGSTOP", hold_s=_short(rng))] * 2,
+        *[lambda rng: DiskFull(rng.choice(services), hold_s=_short(rng))] * 2,
     ]
 
 
 def _outside() -> list[Make]:
     makes: list[Make] = [
-        *[lambda rng, way=way: WayCut("RPC", way, _short(rng)) for way in _OUTAGES],
-        *[lambda rng, way=way: WayCut("attester", way, _short(rng)) for way in _OUTAGES[:5]],
-        lambda rng: ChainFrozen(_short(rng)),
+        *[lambda rng, way=way: WayCut("RPC", way, hold_s=_short(rng)) for way in _OUTAGES],
+        *[lambda rng, way=way: WayCut("attester", way, hold_s=_short(rng)) for way in _OUTAGES[:5]],
+        lambda rng: ChainFrozen(hold_s=_short(rng)),
         lambda rng: Reorg(rng.randint(1, 2)),
     ]
     return makes + [lambda rng, kind=kind: _one_venue(rng, kind) for kind in _MISBEHAVIOURS]
@@ -113,20 +113,20 @@ def _outside() -> list[Make]:
 
 def _one_venue(rng: random.Random, misbehaviour: str) -> Fault:
     venue = rng.choice(SIMULATED_VENUES)
-    return VenueFault((venue,), misbehaviour, _short(rng), _SECONDS_OF.get(misbehaviour))
+    return VenueFault((venue,), misbehaviour, _SECONDS_OF.get(misbehaviour), hold_s=_short(rng))
 
 
 def _all_venues() -> list[Make]:
     def some(rng: random.Random, many: int) -> Fault:
         kind = rng.choice(_AWAY)
-        return VenueFault(tuple(rng.sample(SIMULATED_VENUES, many)), kind, _short(rng), _SECONDS_OF.get(kind))
+        return VenueFault(tuple(rng.sample(SIMULATED_VENUES, many)), kind, _SECONDS_OF.get(kind), hold_s=_short(rng))
 
     return [lambda rng: some(rng, 2), lambda rng: some(rng, 3)]
 
 
 def _clocks(cast: Cast) -> list[Make]:
     return [
-        lambda rng, jump=jump, sign=sign: ClockJump(rng.choice(cast.services), sign * jump, _short(rng))
+        lambda rng, jump=jump, sign=sign: ClockJump(rng.choice(cast.services), sign * jump, hold_s=_short(rng))
         for jump in _JUMPS_S
         for sign in (1, -1)
     ]
@@ -134,7 +134,7 @@ def _clocks(cast: Cast) -> list[Make]:
 
 def _of_sqlite() -> list[Make]:
     return [
-        *[lambda rng: SqliteLocked(_short(rng), "short")] * 2,
+        *[lambda rng: SqliteLocked("short", hold_s=_short(rng))] * 2,
         *[lambda rng, what=what: FileSpoiled(what) for what in ("pk", "vk", "SRS", "model")],
         lambda rng: DatabaseSpoiled("truncated", rng.randrange(2**16)),
         lambda rng: DatabaseSpoiled("overwritten", rng.randrange(2**16)),
@@ -144,12 +144,15 @@ def _of_sqlite() -> list[Make]:
 
 def _of_postgres() -> list[Make]:
     return [
-        lambda rng: PostgresAway("immediate", _short(rng)),
-        lambda rng: PostgresAway("SIGKILL", _short(rng)),
+        lambda rng: PostgresAway("immediate", hold_s=_short(rng)),
+        lambda rng: PostgresAway("SIGKILL", hold_s=_short(rng)),
         *[lambda rng: BackendHurt("SIGTERM", rng.randrange(64))] * 2,
         lambda rng: BackendHurt("SIGKILL", rng.randrange(64)),
-        *[lambda rng, way=way: WayToDatabaseCut(way, _short(rng)) for way in (Way.REFUSED, Way.HANGING, Way.RESET)],
-        lambda rng: DatabaseDiskFull(_short(rng)),
+        *[
+            lambda rng, way=way: WayToDatabaseCut(way, hold_s=_short(rng))
+            for way in (Way.REFUSED, Way.HANGING, Way.RESET)
+        ],
+        lambda rng: DatabaseDiskFull(hold_s=_short(rng)),
     ]
 
 
@@ -157,7 +160,7 @@ def _long_ones(cast: Cast) -> list[Make]:
     """Longer than the leases, the prover's patience, or the time that anybody waits for SQLite's lock."""
     beyond = 17.0
     makes: list[Make] = [
-        lambda rng: WorkerHurt(rng.choice(cast.provers), "SIGSTOP", 6.5),
-        lambda rng: Frozen(rng.choice(cast.services), beyond, "long"),
+        lambda rng: WorkerHurt(rng.choice(cast.provers), "SIGSTOP", hold_s=6.5),
+        lambda rng: Frozen(rng.choice(cast.services), "long", hold_s=beyond),
     ]
-    return makes + ([lambda rng: SqliteLocked(beyond, "long")] if cast.store == "sqlite" else [])
+    return makes + ([lambda rng: SqliteLocked("long", hold_s=beyond)] if cast.store == "sqlite" else [])

@@ -170,12 +170,13 @@ def test_prove__something_proved__calls_for_its_signatures(outcome: ProveOutcome
     assert service._proofs.is_set() is called
 
 
-def test_prove__gathering__looks_again_soon_and_keeps_the_call_to_work() -> None:
+def test_prove__gathering__looks_again_soon_and_keeps_the_call_to_work(monkeypatch: pytest.MonkeyPatch) -> None:
     service = proving_service(CountingPipeline(ProveOutcome.GATHERING), Stoppable(), Stoppable())
     service._work.set()
-    started = time.perf_counter()
+    waited: list[float] = []
+    monkeypatch.setattr(service._stopping, "wait", waited.append)
     service._prove(0)
-    assert time.perf_counter() - started < 0.5
+    assert waited == [0.02]
     assert service._work.is_set()
 
 
@@ -240,12 +241,14 @@ def test_start__on_this_machine__has_a_thread_for_each_worker_two_for_the_chain_
     assert running == 5
 
 
-def test_stop__ends_prover_and_pool_and_every_thread_at_once() -> None:
+def test_stop__ends_prover_and_pool_and_every_thread_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for pause in ("_IDLE_S", "_AFTER_FAILURE_S", "_LONGEST_WAIT_S"):
+        monkeypatch.setattr(f"app.service.{pause}", 60.0)
     pipeline, prover, pool = CountingPipeline(), Stoppable(slots=1), Stoppable(slots=1)
     service = proving_service(pipeline, prover, pool)
     service.start()
     started = time.perf_counter()
     service.stop()
-    assert time.perf_counter() - started < 0.9  # less than the pause of an idle thread
+    assert time.perf_counter() - started < 4  # less than a thread gets that does not end by itself
     assert (prover.stopped, pool.stopped, pipeline.stopped) == (1, 1, 1)
     assert not any(thread.is_alive() for thread in service._threads)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.chaos.faults.fault import ProcessFault
 from tests.rig.rig import Rig
 
 
 @dataclass(frozen=True, slots=True)
-class ClockJump:
-    process: str
+class ClockJump(ProcessFault):
     offset_s: float
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -21,14 +20,6 @@ class ClockJump:
     @property
     def name(self) -> str:
         return f"clock of {self.process} {self.offset_s:+g} s for {self.hold_s:.1f} s"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({self.process})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         rig.children[self.process].set_clock(self.offset_s)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.chaos.faults.fault import DATABASE
+from tests.chaos.faults.fault import DatabaseFault, ProcessFault
 from tests.rig.rig import Rig
 
 _NOTHING = 1
@@ -16,11 +16,8 @@ _NOTHING = 1
 
 
 @dataclass(frozen=True, slots=True)
-class DiskFull:
+class DiskFull(ProcessFault):
     """For a process of the product."""
-
-    process: str
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -30,14 +27,6 @@ class DiskFull:
     def name(self) -> str:
         return f"disk full for {self.process}, {self.hold_s:.1f} s"
 
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({self.process})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
-
     def inject(self, rig: Rig) -> None:
         _limit(rig.children[self.process].pid, _NOTHING)
 
@@ -46,10 +35,8 @@ class DiskFull:
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseDiskFull:
+class DatabaseDiskFull(DatabaseFault):
     """For the backends of PostgreSQL that there are."""
-
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -58,14 +45,6 @@ class DatabaseDiskFull:
     @property
     def name(self) -> str:
         return f"disk full for PostgreSQL, {self.hold_s:.1f} s"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({DATABASE})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         self._limit_all(rig, _NOTHING)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.chaos.faults.fault import ProductAtFaultError
+from tests.chaos.faults.fault import Fault, ProductAtFaultError
 from tests.chaos.faults.store import require_refusal
 from tests.rig.rig import Rig
 
@@ -16,27 +16,21 @@ _REBUILT: tuple[What, ...] = ("pk", "vk")
 
 
 @dataclass(frozen=True, slots=True)
-class FileSpoiled:
-    """Keys are built anew; of an SRS or a model the start is refused until the right file is back."""
-
-    what: What
-    hold_s: float = 0.0
-
-    @property
-    def kind(self) -> str:
-        return f"corrupted {self.what} file"
-
-    @property
-    def name(self) -> str:
-        return self.kind
-
+class _ServeFault(Fault):
     @property
     def touches(self) -> frozenset[str]:
         return frozenset({"serve"})
 
+
+@dataclass(frozen=True, slots=True)
+class FileSpoiled(_ServeFault):
+    """Keys are built anew; of an SRS or a model the start is refused until the right file is back."""
+
+    what: What
+
     @property
-    def wants_round(self) -> bool:
-        return False
+    def kind(self) -> str:
+        return f"corrupted {self.what} file"
 
     def inject(self, rig: Rig) -> None:
         child, file = rig.children["serve"], self._file(rig)
@@ -70,10 +64,8 @@ class FileSpoiled:
 
 
 @dataclass(frozen=True, slots=True)
-class SecondCopy:
+class SecondCopy(_ServeFault):
     """Another service on the same SQLite file: it is refused, and the first goes on."""
-
-    hold_s: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -82,14 +74,6 @@ class SecondCopy:
     @property
     def name(self) -> str:
         return "second copy of serve on one SQLite file"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({"serve"})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         try:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.chaos.faults.fault import CHAIN
+from tests.chaos.faults.fault import CHAIN, Fault
 from tests.rig.proxy import Way
 from tests.rig.rig import ATTESTER, Rig
 
 
 @dataclass(frozen=True, slots=True)
-class WayCut:
+class WayCut(Fault):
     """The way to the chain's endpoint or to the attester, for all who go it."""
 
     to: Literal["RPC", "attester"]
     way: Way
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -42,10 +41,19 @@ class WayCut:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainFrozen:
-    """SIGSTOP of anvil."""
+class _ChainFault(Fault):
+    @property
+    def touches(self) -> frozenset[str]:
+        return frozenset({CHAIN})
 
-    hold_s: float
+    @property
+    def wants_round(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFrozen(_ChainFault):
+    """SIGSTOP of anvil."""
 
     @property
     def kind(self) -> str:
@@ -55,14 +63,6 @@ class ChainFrozen:
     def name(self) -> str:
         return f"SIGSTOP anvil for {self.hold_s:.1f} s"
 
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({CHAIN})
-
-    @property
-    def wants_round(self) -> bool:
-        return True
-
     def inject(self, rig: Rig) -> None:
         rig.anvil_process().suspend()
 
@@ -71,11 +71,10 @@ class ChainFrozen:
 
 
 @dataclass(frozen=True, slots=True)
-class Reorg:
+class Reorg(_ChainFault):
     """The last blocks are gone, with what was in them."""
 
     depth: int
-    hold_s: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -84,14 +83,6 @@ class Reorg:
     @property
     def name(self) -> str:
         return f"reorg of {self.depth} block(s)"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({CHAIN})
-
-    @property
-    def wants_round(self) -> bool:
-        return True
 
     def inject(self, rig: Rig) -> None:
         if len(rig.published()) > self.depth:  # the contracts' own blocks must stay

@@ -10,7 +10,7 @@ from typing import Literal
 
 import psutil
 
-from tests.chaos.faults.fault import ProductAtFaultError
+from tests.chaos.faults.fault import ProcessFault, ProductAtFaultError
 from tests.rig.processes import Child
 from tests.rig.rig import ATTESTER, Rig
 
@@ -18,11 +18,8 @@ _DRAIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Killed:
+class Killed(ProcessFault):
     """SIGKILL, and a new start after a while."""
-
-    process: str
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -31,10 +28,6 @@ class Killed:
     @property
     def name(self) -> str:
         return f"SIGKILL {self.process}"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({self.process})
 
     @property
     def wants_round(self) -> bool:
@@ -48,11 +41,8 @@ class Killed:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Told(ProcessFault):
     """SIGTERM: it ends by itself, soon and with 0, and is started again."""
-
-    process: str
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -61,14 +51,6 @@ class Told:
     @property
     def name(self) -> str:
         return f"SIGTERM {self.process}"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({self.process})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         stopped = rig.children[self.process].stop(_DRAIN_S)
@@ -83,11 +65,9 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class Frozen(ProcessFault):
     """SIGSTOP, and SIGCONT after a while: shorter or longer than its leases."""
 
-    process: str
-    hold_s: float
     length: Literal["short", "long"]
 
     @property
@@ -97,10 +77,6 @@ class Frozen:
     @property
     def name(self) -> str:
         return f"SIGSTOP {self.process} for {self.hold_s:.1f} s"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({self.process})
 
     @property
     def wants_round(self) -> bool:
@@ -114,12 +90,10 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerHurt:
+class WorkerHurt(ProcessFault):
     """The process that makes proofs, a child of the named one, is killed, or frozen and left so."""
 
-    process: str
     how: Literal["SIGKILL", "SIGSTOP"]
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -128,14 +102,6 @@ class WorkerHurt:
     @property
     def name(self) -> str:
         return f"{self.how} the worker of {self.process}" + (f" for {self.hold_s:.1f} s" if self.hold_s else "")
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({self.process})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         for worker in workers(rig.children[self.process]):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.chaos.faults.fault import DATABASE, ProductAtFaultError
+from tests.chaos.faults.fault import DATABASE, DatabaseFault, ProductAtFaultError
 from tests.rig.processes import Child
 from tests.rig.proxy import Way
 from tests.rig.rig import Rig
@@ -22,10 +22,9 @@ _PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteLocked:
+class SqliteLocked(DatabaseFault):
     """Somebody else writes, for shorter or longer than anybody waits for the lock."""
 
-    hold_s: float
     length: Literal["short", "long"]
 
     @property
@@ -35,14 +34,6 @@ class SqliteLocked:
     @property
     def name(self) -> str:
         return f"SQLite locked for {self.hold_s:.1f} s"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({DATABASE})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         """A thread of ours holds the lock, and lets go by itself."""
@@ -62,11 +53,10 @@ class SqliteLocked:
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresAway:
+class PostgresAway(DatabaseFault):
     """The whole server ends, as by its operator's `immediate` or by SIGKILL, and is started again."""
 
     how: Literal["immediate", "SIGKILL"]
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -75,10 +65,6 @@ class PostgresAway:
     @property
     def name(self) -> str:
         return f"PostgreSQL {self.how}, away for {self.hold_s:.1f} s"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({DATABASE})
 
     @property
     def wants_round(self) -> bool:
@@ -94,28 +80,15 @@ class PostgresAway:
 
 
 @dataclass(frozen=True, slots=True)
-class BackendHurt:
+class BackendHurt(DatabaseFault):
     """One backend of PostgreSQL, any, by SIGTERM (its connection ends) or SIGKILL (all of them start anew)."""
 
     how: Literal["SIGTERM", "SIGKILL"]
     draw: int
-    hold_s: float = 0.0
 
     @property
     def kind(self) -> str:
         return f"{self.how} PostgreSQL backend"
-
-    @property
-    def name(self) -> str:
-        return self.kind
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({DATABASE})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         assert rig.postgres is not None
@@ -127,11 +100,10 @@ class BackendHurt:
 
 
 @dataclass(frozen=True, slots=True)
-class WayToDatabaseCut:
+class WayToDatabaseCut(DatabaseFault):
     """PostgreSQL is there, and cannot be reached."""
 
     way: Way
-    hold_s: float
 
     @property
     def kind(self) -> str:
@@ -140,14 +112,6 @@ class WayToDatabaseCut:
     @property
     def name(self) -> str:
         return f"{self.kind} for {self.hold_s:.1f} s"
-
-    @property
-    def touches(self) -> frozenset[str]:
-        return frozenset({DATABASE})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         assert rig.to_database is not None
@@ -159,28 +123,19 @@ class WayToDatabaseCut:
 
 
 @dataclass(frozen=True, slots=True)
-class DatabaseSpoiled:
+class DatabaseSpoiled(DatabaseFault):
     """Stopped, backed up, spoiled: a start is refused; restored from the backup it goes on."""
 
     how: Literal["truncated", "overwritten"]
     draw: int
-    hold_s: float = 0.0
 
     @property
     def kind(self) -> str:
         return f"database file {self.how}"
 
     @property
-    def name(self) -> str:
-        return self.kind
-
-    @property
     def touches(self) -> frozenset[str]:
         return frozenset({DATABASE, "serve"})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         child = rig.children["serve"]

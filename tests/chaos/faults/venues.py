@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.demo import SIMULATED_VENUES
-from tests.chaos.faults.fault import VENUES
+from tests.chaos.faults.fault import VENUES, Fault
 from tests.rig.rig import Rig
 
 _LEAST_MINUTES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class VenueFault:
+class VenueFault(Fault):
     """One kind of misbehaviour of some venues for a while; ``seconds`` as `app.sim.faults` takes them."""
 
     venues: Sequence[str]
     misbehaviour: str
-    hold_s: float
     seconds: float | None = None
 
     @property
@@ -34,10 +33,6 @@ class VenueFault:
     @property
     def touches(self) -> frozenset[str]:
         return frozenset({VENUES})
-
-    @property
-    def wants_round(self) -> bool:
-        return False
 
     def inject(self, rig: Rig) -> None:
         """Not taken back: what a venue has once shown stays so, and the fault ends with its minutes."""

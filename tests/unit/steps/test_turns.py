@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import chain, repeat
 
 import pytest
 
@@ -44,6 +45,18 @@ def test_keep__when_half_the_lease_is_over__makes_it_last(
     one, started, begun_ms = process("a"), time.monotonic(), wall_ms()
     one.take(TURN)
     monkeypatch.setattr("app.steps.turns.time.monotonic", lambda: started + 6)
+    monkeypatch.setattr("app.steps.turns.wall_ms", lambda: begun_ms + 6_000)
+    one.keep()
+    assert holder(sqlite_database, begun_ms + 15_000) == "a"
+
+
+def test_take__the_database_answers_late__is_renewed_by_when_it_was_asked(
+    process: Process, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, begun_ms = process("a"), wall_ms()
+    seconds = chain([100.0], repeat(106.0))  # six of ten are over when it has its answer
+    monkeypatch.setattr("app.steps.turns.time.monotonic", lambda: next(seconds))
+    one.take(TURN)
     monkeypatch.setattr("app.steps.turns.wall_ms", lambda: begun_ms + 6_000)
     one.keep()
     assert holder(sqlite_database, begun_ms + 15_000) == "a"
