@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import OracleError, ProvingFailed
+from app.proving.allocator import give_back, keep_little
 from app.proving.engine import commit, make_witness, prove, verify
 from app.proving.keys import ensure_keys, mend_keys
 from app.proving.srs import find_srs, serving_srs
@@ -52,11 +53,13 @@ def answer(task: str, arguments: tuple[Any, ...]) -> Any:
 
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    keep_little()
     with Connection(int(sys.argv[1])) as pipe:
         pipe.send("warm")
         while True:
             try:
                 pipe.send(answer(*pipe.recv()))
+                give_back()
             except (EOFError, ConnectionError):
                 return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import threading
 import time
@@ -27,6 +28,7 @@ from app.steps.served import ServedFeed
 from app.store.database import Database
 from app.types import AttemptOutcome, Keys, Prediction, Status
 
+MIB = 2**20
 OBSERVATION = tuple((index * 37) % 257 - 128 for index in range(INPUTS))
 TOO_LITTLE_MIB = 40
 """A worker holds more than this before it has taken its first call."""
@@ -113,6 +115,26 @@ def test_joint_proof_beyond_the_memory_limit__is_killed_and_a_single_one_still_m
             pool.prove(batch_keys, OBSERVATION * model.batch.windows)
         assert not psutil.pid_exists(victim)
         assert pool.prove(keys, OBSERVATION).proof
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's keeps what it likes")
+def test_joint_proofs__once_made__leave_their_memory_to_others(
+    settings: Settings, model: ReleasedModel, keys: Keys
+) -> None:
+    assert model.batch is not None
+    with ProverPool(1, Limits()) as pool:
+        batch_keys = pool.serving_keys(settings.var_dir, model.batch)
+    with ProverPool(1, Limits()) as pool:
+        pool.witness(keys, OBSERVATION)
+        worker = psutil.Process(pool.process_ids()[0])
+        before_any = worker.memory_full_info().uss
+        for _ in range(3):
+            assert pool.prove(batch_keys, OBSERVATION * model.batch.windows).proof
+        give_up = time.monotonic() + 10
+        while (held := worker.memory_full_info().uss - before_any) > 40 * MIB and time.monotonic() < give_up:
+            time.sleep(0.05)
+        assert held <= 40 * MIB  # of 110 and more while it is made
+    assert not worker.is_running()
 
 
 def test_recycling__a_fresh_process_takes_over_and_no_call_fails_or_waits_for_it(keys: Keys, before: set[int]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from app.types import Prediction
@@ -79,3 +83,25 @@ def test_role__readiness__is_that_of_the_pipeline(both: tuple[TestClient, TestCl
     assert alone["prover_process_ids"] == list(app.pool.process_ids())
     assert alone["feeds"].keys() == own["feeds"].keys()
     assert alone | {"feeds": None} == own | {"feeds": None}
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(2, 2), (None, 6)], ids=["of-serve", "of-api"])
+def test_answers__made_in_threads__are_no_more_at_once_than_there_are_threads(
+    app: Application, threads: int | None, at_once: int
+) -> None:
+    """Of six: each waits until all are there that can be, and a moment for one that must not."""
+    all_there, most, inside = threading.Barrier(at_once), 0, 0
+
+    def slow() -> None:
+        nonlocal most, inside
+        inside += 1
+        most = max(most, inside)
+        all_there.wait(30)
+        time.sleep(0.05)
+        inside -= 1
+
+    web = create_web(app, threads)
+    web.router.routes.insert(0, APIRoute("/slow", slow))
+    with TestClient(web) as client, ThreadPoolExecutor(6) as visitors:
+        assert {answer.status_code for answer in visitors.map(lambda _: client.get("/slow"), range(6))} == {200}
+    assert most == at_once

@@ -132,7 +132,9 @@ def taking_at_most(memory_bytes: int) -> Iterator[None]:
 def test_parse_bundle__the_most_bytes_of_one_kind__are_refused_before_they_are_parsed(
     unit: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle, "from_json", lambda raw: pytest.fail("it came to the parser") if unit.strip() else from_json(raw))
+    monkeypatch.setattr(
+        bundle, "from_json", lambda raw: pytest.fail("it came to the parser") if unit.strip() else from_json(raw)
+    )
     raw = (b'{"observation":[' + unit * (LIMIT // len(unit)))[: LIMIT - 2] + b"]}"
     with taking_at_most(MOST_MEMORY), pytest.raises(BundleMalformed):
         parse_bundle(raw, LIMIT)
