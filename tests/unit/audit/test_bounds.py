@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from app.audit.bounds import JsonBounds, check_bounds
 from app.audit import bundle
+from app.audit.bounds import JsonBounds, check_bounds
 from app.audit.bundle import Bundle, parse_bundle
 from app.errors import BundleMalformed
 
