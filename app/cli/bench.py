@@ -218,7 +218,7 @@ def capacity(
 ) -> None:
     """Reckon what many feeds take, and simulate a year of them against that.
 
-    Constants are measured here first, which takes some four minutes: proofs, ticks, requests, gas. docs/scaling.md has
+    Constants are measured here first, which takes some two minutes: proofs, ticks, requests, gas. docs/scaling.md has
     the formulas.
     """
     from app.bench.capacity import CapacityEffort, bench_capacity

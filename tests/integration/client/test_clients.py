@@ -71,21 +71,20 @@ def test_nobody_there__ends_within_our_patience(ask: Any) -> None:
 
 def test_answer_that_never_ends__ends_within_our_patience(ask: Any, service: Any) -> None:
     def drip(handler: Any) -> None:
+        nonlocal drops
         handler.send_response(200)
         handler.send_header("Content-Length", "1000000")
         handler.end_headers()
-        for _ in range(100):
+        while not ended.wait(0.05) and drops < 200:
             handler.wfile.write(b" ")
-            if ended.wait(0.05):
-                return
+            drops += 1
 
-    ended = threading.Event()
+    ended, drops = threading.Event(), 0
     service.replies = [drip]
-    started = time.monotonic()
     with pytest.raises(ServiceUnreachable, match="did not end in time"):
         ask(service.url, LATEST, patience_s=1)
     ended.set()
-    assert time.monotonic() - started < 2
+    assert drops < 40  # counted, for whoever drips is as slow as the machine
 
 
 def test_stream__lost_between_and_within_events__gives_each_once(
