@@ -1,7 +1,7 @@
 """What glibc's allocator does with the memory of a proof once it is made.
 
 By itself it raises the size from which it asks the system for memory of its own each time, up to 32 MiB, and keeps what
-was freed below that: a worker that had made one joint proof held 185 MiB from then on, where 26 will do.
+was freed below that: a worker that had made one joint proof held 185 MiB from then on, where 36 will do.
 """
 
 from __future__ import annotations

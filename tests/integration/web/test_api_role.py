@@ -90,15 +90,17 @@ def test_answers__made_in_threads__are_no_more_at_once_than_there_are_threads(
     app: Application, threads: int | None, at_once: int
 ) -> None:
     """Of six: each waits until all are there that can be, and a moment for one that must not."""
-    all_there, most, inside = threading.Barrier(at_once), 0, 0
+    all_there, guard, most, inside = threading.Barrier(at_once), threading.Lock(), 0, 0
 
     def slow() -> None:
         nonlocal most, inside
-        inside += 1
-        most = max(most, inside)
+        with guard:
+            inside += 1
+            most = max(most, inside)
         all_there.wait(30)
         time.sleep(0.05)
-        inside -= 1
+        with guard:
+            inside -= 1
 
     web = create_web(app, threads)
     web.router.routes.insert(0, APIRoute("/slow", slow))
