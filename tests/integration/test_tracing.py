@@ -155,11 +155,11 @@ def test_logs__within_a_span__name_its_trace(collector: Collector) -> None:
 @pytest.mark.parametrize("hangs", [True, False])
 def test_collector_away__work_goes_on_and_one_line_says_so(hangs: bool, caplog: pytest.LogCaptureFixture) -> None:
     with closing(listen("127.0.0.1", 0)) as nobody:
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        where = f"127.0.0.1:{nobody.getsockname()[1]}"
         if not hangs:
             nobody.close()
         started = time.monotonic()
-        with tracing.exporting(url, "pipeline"):
+        with tracing.exporting(f"http://{where}", "pipeline"):
             for _ in range(6000):
                 with tracing.span("tick", feed=FEED, predictions=[PREDICTION]):
                     pass
@@ -167,23 +167,23 @@ def test_collector_away__work_goes_on_and_one_line_says_so(hangs: bool, caplog: 
         assert worked_s < 3
         assert time.monotonic() - started < worked_s + 3
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(warnings) <= 1
     assert all(said.startswith("traces do not reach 127.0.0.1:") for said in warnings)
+    assert len([said for said in warnings if where in said]) <= 1  # a former test's last thread may say so of its own
 
 
 def test_collector_back__later_spans_arrive_and_one_line_says_so(
     collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "app.tracing")
-    collector.status = 400
+    collector.status, away = 400, f"traces do not reach {collector.url.removeprefix('http://')}"
     with tracing.exporting(collector.url, "pipeline"):
         fill_a_batch("lost")
-        wait_for(caplog, "traces do not reach")
+        wait_for(caplog, away)
         collector.status = 200
         fill_a_batch("kept")
         wait_for(caplog, "spans were lost")
     assert "kept" in {span.name for span in collector.spans}
-    assert len([record for record in caplog.records if "do not reach" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if away in record.getMessage()]) == 1
 
 
 def fill_a_batch(name: str) -> None:
