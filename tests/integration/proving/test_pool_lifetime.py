@@ -40,6 +40,14 @@ def keys(settings: Settings, model: ReleasedModel) -> Keys:
         return pool.serving_keys(settings.var_dir, model.circuit)
 
 
+@pytest.fixture(scope="module")
+def joint(settings: Settings, model: ReleasedModel) -> tuple[Keys, tuple[int, ...]]:
+    """Keys of the circuit for several windows, and what is to be proved of so many."""
+    assert model.batch is not None
+    with ProverPool(1, Limits()) as pool:
+        return pool.serving_keys(settings.var_dir, model.batch), OBSERVATION * model.batch.windows
+
+
 def workers() -> set[int]:
     """Worker processes that this process started and that have not ended."""
     children = psutil.Process().children()
@@ -103,33 +111,25 @@ def test_worker_killed_while_idle__costs_one_call_and_is_replaced(keys: Keys) ->
 
 
 def test_joint_proof_beyond_the_memory_limit__is_killed_and_a_single_one_still_made(
-    settings: Settings, model: ReleasedModel, keys: Keys
+    keys: Keys, joint: tuple[Keys, tuple[int, ...]]
 ) -> None:
-    assert model.batch is not None
-    with ProverPool(1, Limits()) as pool:
-        batch_keys = pool.serving_keys(settings.var_dir, model.batch)
     with ProverPool(1, Limits(memory_mib=110)) as pool:
         assert pool.prove(keys, OBSERVATION).proof
         (victim,) = pool.process_ids()
         with pytest.raises(ProverOutOfMemory, match=r"killed at \d+ MiB, 110 are allowed"):
-            pool.prove(batch_keys, OBSERVATION * model.batch.windows)
+            pool.prove(*joint)
         assert not psutil.pid_exists(victim)
         assert pool.prove(keys, OBSERVATION).proof
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator than glibc's keeps what it likes")
-def test_joint_proofs__once_made__leave_their_memory_to_others(
-    settings: Settings, model: ReleasedModel, keys: Keys
-) -> None:
-    assert model.batch is not None
-    with ProverPool(1, Limits()) as pool:
-        batch_keys = pool.serving_keys(settings.var_dir, model.batch)
+def test_joint_proofs__once_made__leave_their_memory_to_others(keys: Keys, joint: tuple[Keys, tuple[int, ...]]) -> None:
     with ProverPool(1, Limits()) as pool:
         pool.witness(keys, OBSERVATION)
         worker = psutil.Process(pool.process_ids()[0])
         before_any = worker.memory_full_info().uss
         for _ in range(3):
-            assert pool.prove(batch_keys, OBSERVATION * model.batch.windows).proof
+            assert pool.prove(*joint).proof
         give_up = time.monotonic() + 10
         while (held := worker.memory_full_info().uss - before_any) > 40 * MIB and time.monotonic() < give_up:
             time.sleep(0.05)
