@@ -146,6 +146,8 @@ def test_keyboard__reaches_every_control_and_shows_where_it_is(visit: Open) -> N
     seen = visit()
     live_window(seen)
     expect(seen.page.get_by_test_id("track-record")).to_contain_text("Back-test, on stored candles")
+    seen.page.context.set_offline(True)
+    expect(seen.page.locator("#stream-state")).not_to_have_text("live")
     assert tabbed_through(seen) == []
 
 

@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(reports[-1].words(), flush=True)
     whole = as_json(options.seed, reports)
     if options.report:
+        options.report.parent.mkdir(parents=True, exist_ok=True)
         options.report.write_text(json.dumps(whole, indent=1) + "\n")
     print(f"{whole['runs']:,} inputs, {whole['findings']} findings, slowest {whole['slowest_s']:.3f} s: {folder}")
     return 1 if whole["findings"] or whole["runs"] < options.runs else 0

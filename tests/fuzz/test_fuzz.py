@@ -19,9 +19,9 @@ fuzzer = pytest.mark.skipif(
 
 @fuzzer
 def test_fuzz__of_the_parsers__finds_nothing(tmp_path: Path) -> None:
-    arguments = ["--runs", "900", "--findings", str(tmp_path), "--report", str(tmp_path / "report.json")]
+    arguments = ["--runs", "900", "--findings", str(tmp_path), "--report", str(tmp_path / "var" / "report.json")]
     code = main([*arguments, "--targets", "bundle", "csv", "parquet"])
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "var" / "report.json").read_text())
     assert (code, report["findings"]) == (0, 0)
     assert report["runs"] >= 900
     assert all(target["edges_covered"] > 30 for target in report["targets"])

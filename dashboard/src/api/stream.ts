@@ -24,6 +24,7 @@ export interface StreamListener {
 
 export function follow(feed: string, listener: StreamListener): void {
   let place = "";
+  let current: EventSource | undefined;
 
   const remember = (message: MessageEvent<string>): void => {
     if (message.lastEventId) place = message.lastEventId;
@@ -31,10 +32,14 @@ export function follow(feed: string, listener: StreamListener): void {
 
   const open = (): void => {
     const source = new EventSource(apiPath(["stream"], { feed, last_event_id: place || null }));
+    current = source;
     source.addEventListener("open", () => listener.connected(true));
     source.addEventListener("error", () => {
       listener.connected(false);
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, TRY_AGAIN_MS);
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(() => {
+        if (current === source) open();
+      }, TRY_AGAIN_MS);
     });
     source.addEventListener("reset", (message) => {
       remember(message);
@@ -48,5 +53,11 @@ export function follow(feed: string, listener: StreamListener): void {
     }
   };
 
+  // A connection may outlive its network for minutes without a word. A server on this machine is reached all the same.
+  addEventListener("offline", () => {
+    current?.close();
+    listener.connected(false);
+    open();
+  });
   open();
 }

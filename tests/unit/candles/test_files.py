@@ -306,6 +306,18 @@ def test_read_candles__bomb_of_one_value__is_refused_before_it_is_unpacked(tmp_p
         read_candles(tmp_path / "bomb.parquet")
 
 
+def test_read_candles__tables_that_contradict_each_other__are_refused_and_do_not_end_the_process(
+    write: Callable[[Table, str], Path], table: Table
+) -> None:
+    """Found by `make fuzz`: a column that may not be empty, with a count of the values that are."""
+    path = write(table, ".parquet")
+    raw, may_be_empty = path.read_bytes(), b"\x25\x02\x18\x09open_time"
+    assert raw.count(may_be_empty) == 1
+    path.write_bytes(raw.replace(may_be_empty, b"\x25\x00\x18\x09open_time"))
+    with pytest.raises(CandleFileInvalid, match=r"cannot be read as \.parquet: .*size mismatch"):
+        read_candles(path)
+
+
 @pytest.mark.parametrize(
     ("suffix", "bound", "most", "words"),
     [
