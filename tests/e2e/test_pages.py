@@ -253,6 +253,15 @@ def test_offline__is_said_and_no_row_is_missing_afterwards(visit: Open, demo: An
     assert rows == [rows[0] - i * MINUTE for i in range(len(rows))]
 
 
+def test_browser_says_offline__though_the_server_answers__the_stream_is_opened_anew_and_goes_on(visit: Open) -> None:
+    seen = visit()
+    before = live_window(seen)
+    with seen.page.expect_request(lambda asked: "/v1/stream?" in asked.url):
+        seen.page.evaluate("() => dispatchEvent(new Event('offline'))")
+    expect(seen.page.locator("#stream-state")).to_have_text("live")
+    next_window(seen, before)
+
+
 def windows_listed(visit: Visit) -> list[datetime]:
     links = visit.page.get_by_test_id("predictions").get_by_test_id("prediction-link")
     return [minute_of(text) for text in links.all_inner_texts()]
