@@ -95,7 +95,7 @@ def _signals(cast: Cast) -> list[Make]:
         lambda rng: Killed(ATTESTER, hold_s=_short(rng)),
         *[lambda rng: Told(rng.choice(services), hold_s=_short(rng))] * 3,
         *[lambda rng: Frozen(rng.choice([*services, ATTESTER]), "short", hold_s=_short(rng))] * 4,
-        *[lambda rng: WorkerHurt(rng.choice(provers), "SIGKILL")] * 4,
+        *[lambda rng: WorkerHurt(rng.choice(provers), "SIGKILL", hold_s=0.0)] * 4,
         *[lambda rng: WorkerHurt(rng.choice(provers), "SIGSTOP", hold_s=_short(rng))] * 2,
         *[lambda rng: DiskFull(rng.choice(services), hold_s=_short(rng))] * 2,
     ]

@@ -19,8 +19,8 @@ class ProductAtFaultError(AssertionError):
 class Fault(ABC):
     """Frozen, so that a schedule can be compared and told."""
 
-    hold_s: float = field(default=0.0, kw_only=True)
-    """Wall seconds from the beginning to the end: none where it is over at once."""
+    hold_s: float = field(kw_only=True)
+    """Wall seconds from the beginning to the end."""
 
     @property
     @abstractmethod

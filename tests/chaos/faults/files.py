@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,8 @@ _REBUILT: tuple[What, ...] = ("pk", "vk")
 
 @dataclass(frozen=True, slots=True)
 class _ServeFault(Fault):
+    hold_s: float = field(default=0.0, kw_only=True)
+
     @property
     def touches(self) -> frozenset[str]:
         return frozenset({"serve"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tests.chaos.faults.fault import CHAIN, Fault
@@ -74,6 +74,7 @@ class ChainFrozen(_ChainFault):
 class Reorg(_ChainFault):
     """The last blocks are gone, with what was in them."""
 
+    hold_s: float = field(default=0.0, kw_only=True)
     depth: int
 
     @property

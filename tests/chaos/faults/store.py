@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import threading
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +83,7 @@ class PostgresAway(DatabaseFault):
 class BackendHurt(DatabaseFault):
     """One backend of PostgreSQL, any, by SIGTERM (its connection ends) or SIGKILL (all of them start anew)."""
 
+    hold_s: float = field(default=0.0, kw_only=True)
     how: Literal["SIGTERM", "SIGKILL"]
     draw: int
 
@@ -126,6 +127,7 @@ class WayToDatabaseCut(DatabaseFault):
 class DatabaseSpoiled(DatabaseFault):
     """Stopped, backed up, spoiled: a start is refused; restored from the backup it goes on."""
 
+    hold_s: float = field(default=0.0, kw_only=True)
     how: Literal["truncated", "overwritten"]
     draw: int
 
